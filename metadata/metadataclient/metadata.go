@@ -1,0 +1,79 @@
+// Package metadataclient is the door to the controller: a local mirror of the
+// cluster's state that follows the controller's watch, and the admin calls.
+// Every other service decides from a View; a View never changes, and a later
+// one never has a lower revision.
+package metadataclient
+
+import (
+	"context"
+
+	metadatav1 "moldau.dev/proto/gen/moldau/internal/metadata/v1"
+	"moldau.dev/services/topicid"
+)
+
+// Client is a connection to metadata. Safe for concurrent use.
+type Client interface {
+	// View returns the newest state known here. It never is nil; before the
+	// first state arrived its revision is 0 and it holds nothing.
+	View() *View
+	// WaitRevision returns once View has reached revision, or with ctx's error.
+	WaitRevision(ctx context.Context, revision int64) error
+	// Changed returns a channel that is closed when View next changes. Take the
+	// channel first and the View after it, so that no change is missed.
+	Changed() <-chan struct{}
+
+	CreateTopic(ctx context.Context, req *metadatav1.CreateTopicRequest) (*metadatav1.CreateTopicResponse, error)
+	AlterTopic(ctx context.Context, req *metadatav1.AlterTopicRequest) (*metadatav1.AlterTopicResponse, error)
+	AddPartitions(ctx context.Context, req *metadatav1.AddPartitionsRequest) (*metadatav1.AddPartitionsResponse, error)
+	DeleteTopic(ctx context.Context, req *metadatav1.DeleteTopicRequest) (*metadatav1.DeleteTopicResponse, error)
+	AllocateProducerIds(ctx context.Context, req *metadatav1.AllocateProducerIdsRequest) (*metadatav1.AllocateProducerIdsResponse, error)
+	RegisterNode(ctx context.Context, req *metadatav1.RegisterNodeRequest) (*metadatav1.RegisterNodeResponse, error)
+	Heartbeat(ctx context.Context, req *metadatav1.HeartbeatRequest) (*metadatav1.HeartbeatResponse, error)
+
+	// Close ends the watch. The last View stays.
+	Close() error
+}
+
+// View is the cluster's state at one revision. Nothing in it may be changed.
+type View struct {
+	ClusterID string
+	Revision  int64
+	// Topics by name.
+	Topics map[string]*Topic
+	// TopicsByID holds the same topics.
+	TopicsByID map[topicid.ID]*Topic
+	// Nodes by id.
+	Nodes map[int32]*Node
+	// Deleted holds the incarnations whose data nodes must delete (invariant
+	// 17), with the names that they had.
+	Deleted map[topicid.ID]string
+}
+
+// Topic is one topic.
+type Topic struct {
+	ID           topicid.ID
+	Name         string
+	Configs      map[string]string // overrides
+	Partitions   []Partition
+	CreateTimeMs int64
+	Version      int64
+}
+
+// Partition is one partition of a topic.
+type Partition struct {
+	Leader         int32 // -1 where none leads
+	LeaderEpoch    int32
+	PartitionEpoch int32
+	Replicas       []int32
+	ISR            []int32
+}
+
+// Node is one storage node.
+type Node struct {
+	ID       int32
+	Epoch    int64
+	Address  string
+	Rack     string
+	Fenced   bool
+	Draining bool
+}

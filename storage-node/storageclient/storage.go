@@ -1,0 +1,195 @@
+// Package storageclient is the door to storage nodes: what gateways and
+// coordinators (above) may ask of one node (below). One process with both
+// takes the local adapter, a direct call of the same typed request; separate
+// processes take the gRPC adapter. A batch crosses either as opaque bytes.
+package storageclient
+
+import (
+	"context"
+
+	"moldau.dev/services/topicid"
+)
+
+// Storage is one storage node. Every method answers by partition, in the order
+// asked; the error of a partition is an *errcode.Error in its result, and the
+// method's own error says that the call as a whole failed (for Append: with
+// unknown outcome). Safe for concurrent use.
+type Storage interface {
+	// Append appends one batch to each named partition, each named once.
+	// The batches are lent for the call: the node patches base offset and
+	// leader epoch in place and keeps no reference after it returned.
+	Append(ctx context.Context, req *AppendRequest) (*AppendResponse, error)
+	// Fetch reads whole batches, waiting up to MaxWaitMs for MinBytes. The
+	// response's bytes are valid until its Release.
+	Fetch(ctx context.Context, req *FetchRequest) (*FetchResponse, error)
+	// ListOffsets looks offsets up.
+	ListOffsets(ctx context.Context, req *ListOffsetsRequest) (*ListOffsetsResponse, error)
+	// DeleteRecords moves partitions' starts forward, durably.
+	DeleteRecords(ctx context.Context, req *DeleteRecordsRequest) (*DeleteRecordsResponse, error)
+	// DescribeReplicas tells of the node's replicas.
+	DescribeReplicas(ctx context.Context, topics []topicid.ID) ([]ReplicaState, error)
+}
+
+// PartitionID names one partition of one incarnation of a topic.
+type PartitionID struct {
+	Topic topicid.ID
+	Index int32
+}
+
+// Acks says when an Append is answered.
+type Acks int8
+
+const (
+	// AcksAll waits for the high watermark to pass the batch.
+	AcksAll Acks = iota
+	// AcksLeader waits for the leader's own append.
+	AcksLeader
+	// AcksNone waits for nothing; the append happens all the same.
+	AcksNone
+)
+
+// AppendRequest carries one batch for each of several partitions.
+type AppendRequest struct {
+	Partitions []AppendPartition
+	Acks       Acks
+}
+
+// AppendPartition is one batch for one partition.
+type AppendPartition struct {
+	PartitionID
+	// LeaderEpoch that the caller knows, or -1.
+	LeaderEpoch int32
+	// Batch is one whole Kafka v2 record batch.
+	Batch []byte
+	// ExpectedOffset, unless nil, must be the log's end.
+	ExpectedOffset *int64
+}
+
+// AppendResponse has a result for each partition asked.
+type AppendResponse struct{ Results []AppendResult }
+
+// AppendResult tells where a batch is.
+type AppendResult struct {
+	Err             error
+	BaseOffset      int64
+	LogAppendTimeMs int64 // -1 where the batch kept its own timestamps
+	LogStartOffset  int64
+	LeaderEpoch     int32
+	Duplicate       bool // appended before; offsets are those of the first time
+}
+
+// FetchRequest reads several partitions, in the order given.
+type FetchRequest struct {
+	Partitions    []FetchPartition
+	MinBytes      int
+	MaxBytes      int
+	MaxWaitMs     int32
+	ReadCommitted bool
+}
+
+// FetchPartition names one partition to read and where.
+type FetchPartition struct {
+	PartitionID
+	LeaderEpoch int32 // that the caller knows, or -1
+	Offset      int64
+	MaxBytes    int
+}
+
+// FetchResponse has a result for each partition asked.
+type FetchResponse struct {
+	Results []FetchResult
+	release func()
+}
+
+// NewFetchResponse returns a response whose Release calls release once.
+func NewFetchResponse(results []FetchResult, release func()) *FetchResponse {
+	return &FetchResponse{Results: results, release: release}
+}
+
+// Release gives the response's buffers back; its bytes are not to be used
+// afterwards. A second call does nothing.
+func (r *FetchResponse) Release() {
+	if r.release != nil {
+		r.release()
+		r.release = nil
+	}
+}
+
+// FetchResult is what was read of one partition.
+type FetchResult struct {
+	Err              error
+	Batches          []byte // whole batches
+	HighWatermark    int64
+	LastStableOffset int64
+	LogStartOffset   int64
+	LeaderEpoch      int32
+	Aborted          []AbortedTransaction
+}
+
+// AbortedTransaction tells committed readers what to skip.
+type AbortedTransaction struct {
+	ProducerID  int64
+	FirstOffset int64
+}
+
+// The timestamps that ListOffsets takes in place of a time.
+const (
+	Latest       int64 = -1
+	Earliest     int64 = -2
+	MaxTimestamp int64 = -3
+)
+
+// ListOffsetsRequest looks up one offset for each partition.
+type ListOffsetsRequest struct {
+	Partitions    []ListOffsetsPartition
+	ReadCommitted bool
+}
+
+// ListOffsetsPartition asks for the first record stamped at or after Timestamp
+// (ms), or for Latest, Earliest or MaxTimestamp.
+type ListOffsetsPartition struct {
+	PartitionID
+	LeaderEpoch int32 // that the caller knows, or -1
+	Timestamp   int64
+}
+
+// ListOffsetsResponse has a result for each partition asked.
+type ListOffsetsResponse struct{ Results []ListOffsetsResult }
+
+// ListOffsetsResult is an offset that was looked up, or -1s.
+type ListOffsetsResult struct {
+	Err         error
+	Offset      int64
+	Timestamp   int64
+	LeaderEpoch int32
+}
+
+// DeleteRecordsRequest moves starts forward.
+type DeleteRecordsRequest struct{ Partitions []DeleteRecordsPartition }
+
+// DeleteRecordsPartition deletes what lies before BeforeOffset; -1 is the high
+// watermark.
+type DeleteRecordsPartition struct {
+	PartitionID
+	BeforeOffset int64
+}
+
+// DeleteRecordsResponse has a result for each partition asked.
+type DeleteRecordsResponse struct{ Results []DeleteRecordsResult }
+
+// DeleteRecordsResult tells the new start.
+type DeleteRecordsResult struct {
+	Err            error
+	LogStartOffset int64
+}
+
+// ReplicaState tells of one replica on the node.
+type ReplicaState struct {
+	PartitionID
+	SizeBytes      int64
+	LogStartOffset int64
+	HighWatermark  int64
+	LogEndOffset   int64
+	SegmentCount   int32
+	Fault          string // why it is not served; empty where it is
+}
