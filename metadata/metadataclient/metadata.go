@@ -7,7 +7,7 @@ package metadataclient
 import (
 	"context"
 
-	metadatav1 "moldau.dev/proto/gen/moldau/internal/metadata/v1"
+	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/topicid"
 )
 

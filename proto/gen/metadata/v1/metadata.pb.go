@@ -464,8 +464,8 @@ const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\":\n" +
 	"\tTombstone\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04nameB\xfc\x01\n" +
-	"\x1fcom.moldau.internal.metadata.v1B\rMetadataProtoP\x01Z;moldau.dev/proto/gen/moldau/internal/metadata/v1;metadatav1\xa2\x02\x03MIM\xaa\x02\x1bMoldau.Internal.Metadata.V1\xca\x02\x1bMoldau\\Internal\\Metadata\\V1\xe2\x02'Moldau\\Internal\\Metadata\\V1\\GPBMetadata\xea\x02\x1eMoldau::Internal::Metadata::V1b\x06proto3"
+	"\x04name\x18\x02 \x01(\tR\x04nameB\xec\x01\n" +
+	"\x1fcom.moldau.internal.metadata.v1B\rMetadataProtoP\x01Z+moldau.dev/proto/gen/metadata/v1;metadatav1\xa2\x02\x03MIM\xaa\x02\x1bMoldau.Internal.Metadata.V1\xca\x02\x1bMoldau\\Internal\\Metadata\\V1\xe2\x02'Moldau\\Internal\\Metadata\\V1\\GPBMetadata\xea\x02\x1eMoldau::Internal::Metadata::V1b\x06proto3"
 
 var (
 	file_moldau_internal_metadata_v1_metadata_proto_rawDescOnce sync.Once

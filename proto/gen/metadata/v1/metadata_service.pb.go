@@ -1180,8 +1180,8 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"AlterTopic\x12..moldau.internal.metadata.v1.AlterTopicRequest\x1a/.moldau.internal.metadata.v1.AlterTopicResponse\x12v\n" +
 	"\rAddPartitions\x121.moldau.internal.metadata.v1.AddPartitionsRequest\x1a2.moldau.internal.metadata.v1.AddPartitionsResponse\x12p\n" +
 	"\vDeleteTopic\x12/.moldau.internal.metadata.v1.DeleteTopicRequest\x1a0.moldau.internal.metadata.v1.DeleteTopicResponse\x12\x88\x01\n" +
-	"\x13AllocateProducerIds\x127.moldau.internal.metadata.v1.AllocateProducerIdsRequest\x1a8.moldau.internal.metadata.v1.AllocateProducerIdsResponseB\x83\x02\n" +
-	"\x1fcom.moldau.internal.metadata.v1B\x14MetadataServiceProtoP\x01Z;moldau.dev/proto/gen/moldau/internal/metadata/v1;metadatav1\xa2\x02\x03MIM\xaa\x02\x1bMoldau.Internal.Metadata.V1\xca\x02\x1bMoldau\\Internal\\Metadata\\V1\xe2\x02'Moldau\\Internal\\Metadata\\V1\\GPBMetadata\xea\x02\x1eMoldau::Internal::Metadata::V1b\x06proto3"
+	"\x13AllocateProducerIds\x127.moldau.internal.metadata.v1.AllocateProducerIdsRequest\x1a8.moldau.internal.metadata.v1.AllocateProducerIdsResponseB\xf3\x01\n" +
+	"\x1fcom.moldau.internal.metadata.v1B\x14MetadataServiceProtoP\x01Z+moldau.dev/proto/gen/metadata/v1;metadatav1\xa2\x02\x03MIM\xaa\x02\x1bMoldau.Internal.Metadata.V1\xca\x02\x1bMoldau\\Internal\\Metadata\\V1\xe2\x02'Moldau\\Internal\\Metadata\\V1\\GPBMetadata\xea\x02\x1eMoldau::Internal::Metadata::V1b\x06proto3"
 
 var (
 	file_moldau_internal_metadata_v1_metadata_service_proto_rawDescOnce sync.Once

@@ -1517,8 +1517,8 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\x05Fetch\x12(.moldau.internal.storage.v1.FetchRequest\x1a).moldau.internal.storage.v1.FetchResponse\x12n\n" +
 	"\vListOffsets\x12..moldau.internal.storage.v1.ListOffsetsRequest\x1a/.moldau.internal.storage.v1.ListOffsetsResponse\x12t\n" +
 	"\rDeleteRecords\x120.moldau.internal.storage.v1.DeleteRecordsRequest\x1a1.moldau.internal.storage.v1.DeleteRecordsResponse\x12}\n" +
-	"\x10DescribeReplicas\x123.moldau.internal.storage.v1.DescribeReplicasRequest\x1a4.moldau.internal.storage.v1.DescribeReplicasResponseB\xfb\x01\n" +
-	"\x1ecom.moldau.internal.storage.v1B\x13StorageServiceProtoP\x01Z9moldau.dev/proto/gen/moldau/internal/storage/v1;storagev1\xa2\x02\x03MIS\xaa\x02\x1aMoldau.Internal.Storage.V1\xca\x02\x1aMoldau\\Internal\\Storage\\V1\xe2\x02&Moldau\\Internal\\Storage\\V1\\GPBMetadata\xea\x02\x1dMoldau::Internal::Storage::V1b\x06proto3"
+	"\x10DescribeReplicas\x123.moldau.internal.storage.v1.DescribeReplicasRequest\x1a4.moldau.internal.storage.v1.DescribeReplicasResponseB\xeb\x01\n" +
+	"\x1ecom.moldau.internal.storage.v1B\x13StorageServiceProtoP\x01Z)moldau.dev/proto/gen/storage/v1;storagev1\xa2\x02\x03MIS\xaa\x02\x1aMoldau.Internal.Storage.V1\xca\x02\x1aMoldau\\Internal\\Storage\\V1\xe2\x02&Moldau\\Internal\\Storage\\V1\\GPBMetadata\xea\x02\x1dMoldau::Internal::Storage::V1b\x06proto3"
 
 var (
 	file_moldau_internal_storage_v1_storage_service_proto_rawDescOnce sync.Once
