@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -122,51 +123,46 @@ func unlz4(dst, src []byte, limit int) ([]byte, *InvalidError) {
 	return dst, err
 }
 
-// zstdWindow is the largest window a frame may ask for, in bytes: what zstd's
-// own decoder grants, and what its highest level needs. Whole batches are
-// decoded in place, so a window takes no memory of its own.
-const zstdWindow = 128 << 20
+// zstdWindow is the largest window a frame may ask for, as a power of two: the
+// 8 MiB that RFC 8878 wants all decoders to grant. Kafka's levels reach it at
+// 19; above, only frames that say their size fit.
+const zstdWindow = 23
 
-// zstdDecoder is safe for any number of callers.
-var zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
-	d, err := zstd.NewReader(nil,
-		zstd.WithDecoderConcurrency(0),
-		zstd.WithDecoderMaxWindow(zstdWindow),
-		zstd.WithDecodeAllCapLimit(true))
-	if err != nil {
-		panic("zstd: the decoder's options are constant and valid: " + err.Error())
-	}
-	return d
-})
+// zstdDecoders are safe for any number of callers. The decoder at n gives up
+// soon after 1<<n bytes of output: the library fixes its bound at creation.
+var zstdDecoders [bits.UintSize]struct {
+	once sync.Once
+	dec  *zstd.Decoder
+}
 
-// unzstd decodes into what room dst has and tries again with more: the decoder
-// takes no memory itself, so an honest batch costs at most one pass in vain
-// for each eightfold of its guess.
+// zstdDecoder returns a decoder whose bound is limit, or up to twice that, but
+// not below the window: the library would then refuse such windows.
+func zstdDecoder(limit int) *zstd.Decoder {
+	n := max(zstdWindow, bits.Len(uint(limit)))
+	d := &zstdDecoders[n]
+	d.once.Do(func() {
+		var err error
+		d.dec, err = zstd.NewReader(nil,
+			zstd.WithDecoderConcurrency(0),
+			zstd.WithDecoderMaxMemory(1<<n),
+			zstd.WithDecoderMaxWindow(1<<zstdWindow))
+		if err != nil {
+			panic("zstd: the decoder's options are valid: " + err.Error())
+		}
+	})
+	return d.dec
+}
+
 func unzstd(dst, src []byte, limit int) ([]byte, *InvalidError) {
 	if len(src) == 0 {
 		return dst, undecodable(Zstd, "no frame")
 	}
-	at := len(dst)
-	for room := min(limit-at, max(cap(dst)-at, 8*len(src), zstdSize(src, limit-at))); ; {
-		dst = grow(dst[:at], room)
-		out, err := zstdDecoder().DecodeAll(src, dst[at:at:at+room])
-		switch {
-		case err == nil:
-			return dst[:at+len(out)], nil
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return dst[:at], undecodable(Zstd, err.Error())
-		case room == limit-at:
-			return dst[:at], overLimit(Zstd, limit)
-		}
-		room = min(8*room, limit-at)
+	out, err := zstdDecoder(limit-len(dst)).DecodeAll(src, dst)
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded) || err == nil && len(out) > limit:
+		return dst, overLimit(Zstd, limit)
+	case err != nil:
+		return dst, undecodable(Zstd, err.Error())
 	}
-}
-
-// zstdSize is the size the frame in src claims, if it is below limit.
-func zstdSize(src []byte, limit int) int {
-	var h zstd.Header
-	if h.Decode(src) != nil || !h.HasFCS || h.FrameContentSize > uint64(limit) {
-		return 0
-	}
-	return int(h.FrameContentSize)
+	return out, nil
 }

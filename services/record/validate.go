@@ -42,12 +42,7 @@ func ValidateProduced(batch []byte, opts ProduceRules) (Header, error) {
 	if err != nil {
 		return h, err
 	}
-	for _, check := range [...]func(*Header) *InvalidError{checkAttributes, checkCount, checkProducer} {
-		if err := check(&h); err != nil {
-			return h, err
-		}
-	}
-	if err := opts.checkHeaderTimes(&h); err != nil {
+	if err := opts.checkHeader(&h); err != nil {
 		return h, err
 	}
 	if h.Codec() != None && !opts.Deep && !opts.RequireKeys {
@@ -57,6 +52,20 @@ func ValidateProduced(batch []byte, opts ProduceRules) (Header, error) {
 		return h, err
 	}
 	return h, nil
+}
+
+// checkHeader checks what needs no look at the records.
+func (r *ProduceRules) checkHeader(h *Header) *InvalidError {
+	if err := checkAttributes(h); err != nil {
+		return err
+	}
+	if err := checkCount(h); err != nil {
+		return err
+	}
+	if err := checkProducer(h); err != nil {
+		return err
+	}
+	return r.checkHeaderTimes(h)
 }
 
 func checkAttributes(h *Header) *InvalidError {
