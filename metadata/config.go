@@ -1,0 +1,87 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"moldau.dev/metadata/controller"
+)
+
+// Kinds of store.
+const (
+	StoreEmbedded = "embedded" // a file in DataDir, for one process
+	StoreMemory   = "memory"   // forgets everything when the process ends
+)
+
+// Config is all that an operator can set on a metadata process.
+type Config struct {
+	// ListenAddr is where the gRPC server listens; the process that calls
+	// Register decides whether there is one.
+	ListenAddr string
+	// StoreKind is StoreEmbedded or StoreMemory. Unused where Deps.Store is given.
+	StoreKind string
+	// DataDir is the folder of the embedded store.
+	DataDir string
+	// FenceTimeout is how long a node or gateway may be silent (C8).
+	FenceTimeout time.Duration
+	// AckTimeout is how long an admin call waits for live gateways to catch up.
+	AckTimeout time.Duration
+	// NumPartitions is num.partitions: what partition_count 0 means.
+	NumPartitions int32
+	// DefaultReplicationFactor is default.replication.factor: what
+	// replication_factor 0 means.
+	DefaultReplicationFactor int32
+}
+
+// Default returns the configuration of an operator who sets nothing.
+func Default() Config {
+	return Config{
+		ListenAddr:               "127.0.0.1:9190",
+		StoreKind:                StoreEmbedded,
+		DataDir:                  "data/metadata",
+		FenceTimeout:             4 * time.Second,
+		AckTimeout:               5 * time.Second,
+		NumPartitions:            1,
+		DefaultReplicationFactor: 1,
+	}
+}
+
+// Validate returns every fault of c at once.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(name, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("metadata config: %s: %s", name, fmt.Sprintf(format, args...)))
+	}
+	switch c.StoreKind {
+	case StoreMemory:
+	case StoreEmbedded:
+		if c.DataDir == "" {
+			bad("data_dir", "the embedded store needs a folder")
+		}
+	default:
+		bad("store_kind", "%q is neither %q nor %q", c.StoreKind, StoreEmbedded, StoreMemory)
+	}
+	if c.FenceTimeout < 100*time.Millisecond {
+		bad("fence_timeout", "%s is below 100ms", c.FenceTimeout)
+	}
+	if c.AckTimeout < 0 {
+		bad("ack_timeout", "%s is negative", c.AckTimeout)
+	}
+	if c.NumPartitions < 1 || c.NumPartitions > 100_000 {
+		bad("num_partitions", "%d is not within 1 to 100000", c.NumPartitions)
+	}
+	if c.DefaultReplicationFactor != 1 {
+		bad("default_replication_factor", "%d: this version keeps one replica of each partition", c.DefaultReplicationFactor)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) controller() controller.Config {
+	return controller.Config{
+		FenceTimeout:             c.FenceTimeout,
+		AckTimeout:               c.AckTimeout,
+		NumPartitions:            c.NumPartitions,
+		DefaultReplicationFactor: c.DefaultReplicationFactor,
+	}
+}
