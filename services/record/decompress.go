@@ -125,7 +125,7 @@ func unlz4(dst, src []byte, limit int) ([]byte, *InvalidError) {
 
 // zstdWindow is the largest window a frame may ask for, as a power of two: the
 // 8 MiB that RFC 8878 wants all decoders to grant. Kafka's levels reach it at
-// 19; above, only frames that say their size fit.
+// 19; above, only single-segment frames fit, whose window is their content.
 const zstdWindow = 23
 
 // zstdDecoders are safe for any number of callers. The decoder at n gives up
