@@ -1,0 +1,88 @@
+package transport
+
+import (
+	"sync"
+
+	"google.golang.org/grpc/encoding"
+	stockproto "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// stock is grpc-go's own codec, taken before RegisterCodec can replace it.
+var stock = encoding.GetCodecV2(stockproto.Name)
+
+var registerOnce sync.Once
+
+// RegisterCodec makes the frame codec the process-wide codec of the name
+// "proto". NewServer and Dial use it without this; call it from main, before
+// any connection exists, where other code opens connections of its own.
+func RegisterCodec() {
+	registerOnce.Do(func() { encoding.RegisterCodecV2(Codec()) })
+}
+
+// Codec returns the codec that passes *Frame without copying its body and
+// leaves every other message to grpc-go's own codec.
+func Codec() encoding.CodecV2 { return codec{} }
+
+type codec struct{}
+
+func (codec) Name() string { return stockproto.Name }
+
+// Marshal returns buffers that the transport frees after it wrote them; the
+// frame keeps its own references.
+func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	f, ok := v.(*Frame)
+	if !ok {
+		return stock.Marshal(v)
+	}
+	head, err := f.marshalHead()
+	if err != nil {
+		return nil, err
+	}
+	out := make(mem.BufferSlice, 0, 1+len(f.Body))
+	if len(head) > 0 {
+		out = append(out, mem.SliceBuffer(head))
+	}
+	f.Body.Ref()
+	return append(out, f.Body...), nil
+}
+
+// marshalHead encodes the header, then tag and length of the body field. An
+// empty body has no field, as proto3 has it.
+func (f *Frame) marshalHead() ([]byte, error) {
+	const maxTagAndLength = 5 + 10
+	size := proto.Size(f.Header)
+	head := make([]byte, 0, size+maxTagAndLength)
+	head, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(head, f.Header)
+	if err != nil {
+		return nil, err
+	}
+	if n := f.Body.Len(); n > 0 {
+		head = protowire.AppendTag(head, f.bodyField, protowire.BytesType)
+		head = protowire.AppendVarint(head, uint64(n))
+	}
+	return head, nil
+}
+
+// Unmarshal leaves data to its owner: a body refers to it by references of
+// its own.
+func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+	f, ok := v.(*Frame)
+	if !ok {
+		return stock.Unmarshal(data, v)
+	}
+	f.Free()
+	s := splitter{in: cursor{bufs: data}, bodyField: f.bodyField}
+	if err := s.run(); err != nil {
+		s.body.Free()
+		return err
+	}
+	if err := proto.Unmarshal(s.head, f.Header); err != nil {
+		s.body.Free()
+		return err
+	}
+	f.Body = s.body
+	return nil
+}

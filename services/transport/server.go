@@ -1,0 +1,91 @@
+package transport
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/experimental"
+
+	"moldau.dev/services/clock"
+)
+
+// Options shape a server. The zero value serves internal callers in plain text.
+type Options struct {
+	Audience        Audience
+	Log             *slog.Logger                     // nil: slog.Default()
+	Metrics         prometheus.Registerer            // nil: no metrics
+	Tracing         trace.TracerProvider             // nil: no traces
+	Credentials     credentials.TransportCredentials // nil: plain text
+	MaxRecvBytes    int                              // 0: 4 MiB; see MaxMessage for the data path
+	DefaultDeadline time.Duration                    // of unary calls that come without one; 0: 30 s
+	Unary           []grpc.UnaryServerInterceptor    // innermost, after the house's own: auth, quota
+	Stream          []grpc.StreamServerInterceptor
+}
+
+// NewServer returns a server with the house's limits and interceptors.
+func NewServer(o Options) *grpc.Server {
+	opts := append(o.limits(), o.interceptors()...)
+	if o.Credentials != nil {
+		opts = append(opts, grpc.Creds(o.Credentials))
+	}
+	if o.Tracing != nil {
+		opts = append(opts, grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(o.Tracing))))
+	}
+	return grpc.NewServer(opts...)
+}
+
+func (o Options) limits() []grpc.ServerOption {
+	streamWindow, connWindow, ioBuffer, streams := internalStreamWindow, internalConnWindow, internalIOBuffer, internalMaxStreams
+	if o.Audience == External {
+		streamWindow, connWindow, ioBuffer, streams = externalStreamWindow, externalConnWindow, externalIOBuffer, externalMaxStreams
+	}
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(Codec()),
+		experimental.BufferPool(sharedPool),
+		grpc.KeepaliveParams(serverKeepalive(o.Audience)),
+		grpc.KeepaliveEnforcementPolicy(keepalivePolicy),
+		grpc.MaxConcurrentStreams(uint32(streams)),
+		grpc.MaxRecvMsgSize(orDefault(o.MaxRecvBytes, defaultMaxMessage)),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ConnectionTimeout(connectTimeout),
+		grpc.StaticStreamWindowSize(int32(streamWindow)), // both windows or neither
+		grpc.StaticConnWindowSize(int32(connWindow)),
+		grpc.ReadBufferSize(ioBuffer),
+		grpc.WriteBufferSize(ioBuffer),
+		grpc.WaitForHandlers(true),
+	}
+}
+
+// GracefulStop lets calls end, for at most HardStopAfter or until ctx is done,
+// and then cuts them off. It returns once no handler runs.
+func GracefulStop(ctx context.Context, clk clock.Clock, s *grpc.Server) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.GracefulStop()
+	}()
+	limit := clk.NewTimer(HardStopAfter)
+	defer limit.Stop()
+	select {
+	case <-ended:
+		return
+	case <-limit.C():
+	case <-ctx.Done():
+	}
+	s.Stop()
+	<-ended
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
