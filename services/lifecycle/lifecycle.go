@@ -88,8 +88,8 @@ func (g *Group) State() State { return State(g.state.Load()) }
 func (g *Group) Run(ctx context.Context) error {
 	defer g.enter(Stopped)
 	r := &run{group: g, failed: make(chan error, len(g.parts))}
-	err := r.start(ctx)
-	if err == nil {
+	complete, err := r.start(ctx)
+	if complete {
 		g.enter(Ready)
 		close(g.ready)
 		err = r.wait(ctx)
@@ -115,20 +115,22 @@ type runningPart struct {
 	done   chan struct{} // closed when Part.Run has returned
 }
 
-func (r *run) start(ctx context.Context) error {
+// start reports whether all parts have started. To be asked to stop meanwhile
+// is no failure.
+func (r *run) start(ctx context.Context) (complete bool, err error) {
 	for _, p := range r.group.parts {
 		if ctx.Err() != nil {
-			return nil // asked to stop: no failure
+			return false, nil
 		}
 		if err := call(ctx, p.Start); err != nil {
 			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-				return nil
+				return false, nil
 			}
-			return fmt.Errorf("start %s: %w", p.Name, err)
+			return false, fmt.Errorf("start %s: %w", p.Name, err)
 		}
 		r.launch(context.WithoutCancel(ctx), p)
 	}
-	return nil
+	return true, nil
 }
 
 func (r *run) launch(ctx context.Context, p Part) {
