@@ -26,7 +26,6 @@ const (
 	UnknownTopic       Reason = "UNKNOWN_TOPIC"
 	UnknownTopicID     Reason = "UNKNOWN_TOPIC_ID"
 	InconsistentTopic  Reason = "INCONSISTENT_TOPIC_ID"
-	TopicDeleted       Reason = "TOPIC_DELETED"
 	UnknownPartition   Reason = "UNKNOWN_PARTITION"
 	TopicAlreadyExists Reason = "TOPIC_ALREADY_EXISTS"
 	InvalidTopicName   Reason = "INVALID_TOPIC_NAME"
@@ -53,7 +52,6 @@ const (
 	UnsupportedCompression       Reason = "UNSUPPORTED_COMPRESSION"
 	InvalidTimestamp             Reason = "INVALID_TIMESTAMP"
 	OutOfOrderSequence           Reason = "OUT_OF_ORDER_SEQUENCE"
-	DuplicateSequence            Reason = "DUPLICATE_SEQUENCE"
 	InvalidProducerEpoch         Reason = "INVALID_PRODUCER_EPOCH"
 	UnknownProducer              Reason = "UNKNOWN_PRODUCER"
 	OffsetMismatch               Reason = "OFFSET_MISMATCH"
@@ -100,7 +98,6 @@ var table = []Faces{
 	{UnknownTopic, codes.NotFound, http.StatusNotFound, 3, "UNKNOWN_TOPIC_OR_PARTITION", no, "Create the topic, or check its name."},
 	{UnknownTopicID, codes.NotFound, http.StatusNotFound, 100, "UNKNOWN_TOPIC_ID", yes, "Refresh metadata; the topic may be new here, or gone."},
 	{InconsistentTopic, codes.FailedPrecondition, http.StatusConflict, 103, "INCONSISTENT_TOPIC_ID", yes, "Refresh metadata: the topic was deleted and created again."},
-	{TopicDeleted, codes.NotFound, http.StatusNotFound, 3, "UNKNOWN_TOPIC_OR_PARTITION", no, "The topic is being deleted."},
 	{UnknownPartition, codes.NotFound, http.StatusNotFound, 3, "UNKNOWN_TOPIC_OR_PARTITION", no, "Describe the topic to see its partitions."},
 	{TopicAlreadyExists, codes.AlreadyExists, http.StatusConflict, 36, "TOPIC_ALREADY_EXISTS", no, "Choose another name, or use the topic that exists."},
 	{InvalidTopicName, codes.InvalidArgument, http.StatusBadRequest, 17, "INVALID_TOPIC_EXCEPTION", no, "Use 1 to 249 of a-z A-Z 0-9 . _ - and neither \".\" nor \"..\"."},
@@ -124,7 +121,6 @@ var table = []Faces{
 	{UnsupportedCompression, codes.InvalidArgument, http.StatusBadRequest, 76, "UNSUPPORTED_COMPRESSION_TYPE", no, "Use none, gzip, snappy, lz4 or zstd."},
 	{InvalidTimestamp, codes.InvalidArgument, http.StatusBadRequest, 32, "INVALID_TIMESTAMP", no, "Keep timestamps within the topic's bounds."},
 	{OutOfOrderSequence, codes.FailedPrecondition, http.StatusConflict, 45, "OUT_OF_ORDER_SEQUENCE_NUMBER", no, "An earlier batch is missing; the producer must resend or start anew."},
-	{DuplicateSequence, codes.AlreadyExists, http.StatusConflict, 46, "DUPLICATE_SEQUENCE_NUMBER", no, "The batch is in the log already."},
 	{InvalidProducerEpoch, codes.FailedPrecondition, http.StatusConflict, 47, "INVALID_PRODUCER_EPOCH", no, "A newer incarnation of this producer exists; stop this one."},
 	{UnknownProducer, codes.FailedPrecondition, http.StatusConflict, 59, "UNKNOWN_PRODUCER_ID", no, "Ask for a new producer id or epoch."},
 	{OffsetMismatch, codes.Aborted, http.StatusPreconditionFailed, 42, "INVALID_REQUEST", no, "Read up to the log's end, decide again, then append."},

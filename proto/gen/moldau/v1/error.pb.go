@@ -118,6 +118,10 @@ const (
 	ErrorReason_ERROR_REASON_STALE_REVISION ErrorReason = 43
 	// Metadata went back in time; an operator must act.
 	ErrorReason_ERROR_REASON_METADATA_REGRESSED ErrorReason = 44
+	// The caller gave up.
+	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 45
+	// The server does not offer this.
+	ErrorReason_ERROR_REASON_UNIMPLEMENTED ErrorReason = 46
 )
 
 // Enum value maps for ErrorReason.
@@ -168,6 +172,8 @@ var (
 		42: "ERROR_REASON_CONTROLLER_UNAVAILABLE",
 		43: "ERROR_REASON_STALE_REVISION",
 		44: "ERROR_REASON_METADATA_REGRESSED",
+		45: "ERROR_REASON_CANCELED",
+		46: "ERROR_REASON_UNIMPLEMENTED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                      0,
@@ -215,6 +221,8 @@ var (
 		"ERROR_REASON_CONTROLLER_UNAVAILABLE":           42,
 		"ERROR_REASON_STALE_REVISION":                   43,
 		"ERROR_REASON_METADATA_REGRESSED":               44,
+		"ERROR_REASON_CANCELED":                         45,
+		"ERROR_REASON_UNIMPLEMENTED":                    46,
 	}
 )
 
@@ -249,7 +257,7 @@ var File_moldau_v1_error_proto protoreflect.FileDescriptor
 
 const file_moldau_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x15moldau/v1/error.proto\x12\tmoldau.v1*\xe0\f\n" +
+	"\x15moldau/v1/error.proto\x12\tmoldau.v1*\x9b\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12!\n" +
@@ -296,7 +304,9 @@ const file_moldau_v1_error_proto_rawDesc = "" +
 	"\x1bERROR_REASON_NOT_CONTROLLER\x10)\x12'\n" +
 	"#ERROR_REASON_CONTROLLER_UNAVAILABLE\x10*\x12\x1f\n" +
 	"\x1bERROR_REASON_STALE_REVISION\x10+\x12#\n" +
-	"\x1fERROR_REASON_METADATA_REGRESSED\x10,B\x89\x01\n" +
+	"\x1fERROR_REASON_METADATA_REGRESSED\x10,\x12\x19\n" +
+	"\x15ERROR_REASON_CANCELED\x10-\x12\x1e\n" +
+	"\x1aERROR_REASON_UNIMPLEMENTED\x10.B\x89\x01\n" +
 	"\rcom.moldau.v1B\n" +
 	"ErrorProtoP\x01Z'moldau.dev/proto/gen/moldau/v1;moldauv1\xa2\x02\x03MXX\xaa\x02\tMoldau.V1\xca\x02\tMoldau\\V1\xe2\x02\x15Moldau\\V1\\GPBMetadata\xea\x02\n" +
 	"Moldau::V1b\x06proto3"

@@ -32,7 +32,7 @@ const (
 	Compression_COMPRESSION_NONE Compression = 1
 	// gzip (RFC 1952).
 	Compression_COMPRESSION_GZIP Compression = 2
-	// Snappy, in the framing of Kafka's Java client.
+	// Snappy.
 	Compression_COMPRESSION_SNAPPY Compression = 3
 	// The LZ4 frame format.
 	Compression_COMPRESSION_LZ4 Compression = 4
