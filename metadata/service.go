@@ -1,13 +1,22 @@
+// Package metadata is the controller's process: topics, nodes and leaders,
+// decided in one place and streamed to everyone else. Below it is the store;
+// above it storage nodes, coordinators and gateways, which reach it through
+// metadataclient and decide from its View.
+//
+// Invariant: what an answer or a watch shows is durable (C5).
 package metadata
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"moldau.dev/metadata/controller"
 	"moldau.dev/metadata/store"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/clock"
@@ -21,19 +30,146 @@ type Deps struct {
 	Registerer prometheus.Registerer // default: no metrics
 }
 
-// Service is one metadata process.
+// Service is one metadata process. It implements MetadataServiceServer.
 type Service struct {
 	metadatav1.UnimplementedMetadataServiceServer
+
+	cfg        Config
+	clk        clock.Clock
+	log        *slog.Logger
+	controller *controller.Controller
+	own        store.Store // closed by Stop; nil where Deps gave the store
+
+	stopOnce sync.Once
+	stopping chan struct{}
 }
 
-// NewService checks cfg and opens the store.
-func NewService(cfg Config, deps Deps) (*Service, error) { return nil, errors.New("not yet") }
+// NewService checks cfg and opens the store. The error wraps store.ErrLocked
+// where another process has it open.
+func NewService(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, clk: deps.Clock, log: deps.Log, stopping: make(chan struct{})}
+	if s.clk == nil {
+		s.clk = clock.Real()
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	st := deps.Store
+	if st == nil {
+		var err error
+		if st, err = openStore(cfg); err != nil {
+			return nil, err
+		}
+		s.own = st
+	}
+	s.controller = controller.New(cfg.controller(), s.clk, s.log, st)
+	if deps.Registerer != nil {
+		if err := s.registerMetrics(deps.Registerer); err != nil {
+			return nil, errors.Join(err, s.closeStore())
+		}
+	}
+	return s, nil
+}
 
-// Start begins to campaign for the controller's lease and returns at once.
-func (s *Service) Start(ctx context.Context) error { return nil }
+func openStore(cfg Config) (store.Store, error) {
+	if cfg.StoreKind == StoreMemory {
+		return store.NewMemory(), nil
+	}
+	st, err := store.OpenEmbedded(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("open metadata store: %w", err)
+	}
+	return st, nil
+}
 
-// Stop ends watches, releases the lease and closes the store if NewService opened it.
-func (s *Service) Stop(ctx context.Context) error { return nil }
+// Start begins to campaign for the controller's lease. With a store of its own
+// there is no rival, so it returns once it leads, or with the reason why it
+// cannot; with a shared store it returns at once.
+func (s *Service) Start(ctx context.Context) error {
+	s.controller.Start()
+	if s.own == nil {
+		return nil
+	}
+	if err := s.controller.WaitLeading(ctx); err != nil {
+		return fmt.Errorf("start metadata: %w", err)
+	}
+	return nil
+}
+
+// Stop ends watches, gives up the lease and closes the store that NewService
+// opened. It may be called again.
+func (s *Service) Stop(ctx context.Context) error {
+	var err error
+	s.stopOnce.Do(func() {
+		close(s.stopping)
+		err = errors.Join(s.controller.Stop(ctx), s.closeStore())
+	})
+	return err
+}
+
+func (s *Service) closeStore() error {
+	if s.own == nil {
+		return nil
+	}
+	return s.own.Close()
+}
 
 // Register puts the service on a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { metadatav1.RegisterMetadataServiceServer(r, s) }
+
+// Ready tells whether this process is the controller.
+func (s *Service) Ready() bool { return s.controller.Image() != nil }
+
+// acknowledged waits until every live gateway knows of revision, so that
+// whichever a client asks next has seen the change it was told of. The change
+// stands either way.
+func (s *Service) acknowledged(ctx context.Context, revision int64) {
+	if !s.controller.Gateways.Wait(ctx, revision, s.cfg.AckTimeout) {
+		s.log.Warn("answering before every gateway has caught up", "revision", revision)
+	}
+}
+
+func (s *Service) registerMetrics(r prometheus.Registerer) error {
+	gauge := func(name, help string, value func(*controller.Image) int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "moldau", Subsystem: "metadata", Name: name, Help: help}, func() float64 {
+			if image := s.controller.Image(); image != nil {
+				return float64(value(image))
+			}
+			return 0
+		})
+	}
+	for _, c := range []prometheus.Collector{
+		gauge("controller_epoch", "Epoch of the controller, 0 where this process is not it.", func(i *controller.Image) int { return int(i.Epoch) }),
+		gauge("topics", "Topics of the cluster.", func(i *controller.Image) int { return len(i.State.Topics) }),
+		gauge("partitions_without_leader", "Partitions that nobody leads.", leaderless),
+		gauge("nodes_in_service", "Storage nodes that are registered and not fenced.", inService),
+	} {
+		if err := r.Register(c); err != nil {
+			return fmt.Errorf("register metadata metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func leaderless(i *controller.Image) (n int) {
+	for _, t := range i.State.Topics {
+		for _, p := range t.Partitions {
+			if p.Leader < 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func inService(i *controller.Image) (n int) {
+	for id := range i.State.Nodes {
+		if i.State.Live(id) {
+			n++
+		}
+	}
+	return n
+}

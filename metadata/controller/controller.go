@@ -1,10 +1,257 @@
+// Package controller is the elected one: it holds the lease, decides changes
+// one at a time with the pure core in cluster, makes each durable in the store,
+// and only then lets anyone see it (C5). Above it are the RPC handlers.
+//
+// Invariant: whatever goes wrong while a change is written, the term ends and
+// the next one reads everything anew; nobody guesses what the store holds.
 package controller
 
-import "time"
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"moldau.dev/metadata/cluster"
+	"moldau.dev/metadata/store"
+	"moldau.dev/services/clock"
+	"moldau.dev/services/errcode"
+)
+
+const campaignPause = 200 * time.Millisecond // after a failed election or term
+
+// Config shapes a controller.
 type Config struct {
-	FenceTimeout             time.Duration
-	AckTimeout               time.Duration
+	Name                     string        // of this candidate
+	FenceTimeout             time.Duration // silence that fences a node (C8)
+	AckTimeout               time.Duration // longest wait for gateways to catch up
 	NumPartitions            int32
 	DefaultReplicationFactor int32
+}
+
+// Image is the cluster at one revision. It never changes.
+type Image struct {
+	State    *cluster.State
+	Epoch    int64 // controller epoch
+	Revision int64
+}
+
+// Controller campaigns for the lease and, while it holds it, decides.
+//
+//	campaigning → loading → leading → (lost, failed or stopped) → campaigning
+type Controller struct {
+	cfg   Config
+	clk   clock.Clock
+	log   *slog.Logger
+	store store.Store
+
+	term     atomic.Pointer[term] // nil unless leading
+	image    atomic.Pointer[Image]
+	Gateways *Gateways
+
+	mu      sync.Mutex
+	changed chan struct{} // closed when image or term next changes
+	fatal   error         // why it will never lead: damaged truth
+
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New returns a controller that does nothing before Start.
+func New(cfg Config, clk clock.Clock, log *slog.Logger, st store.Store) *Controller {
+	return &Controller{
+		cfg: cfg, clk: clk, log: log, store: st,
+		Gateways: newGateways(clk, cfg.FenceTimeout),
+		changed:  make(chan struct{}),
+	}
+}
+
+// Start begins to campaign.
+func (c *Controller) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel, c.done = cancel, make(chan struct{})
+	go func() {
+		defer close(c.done)
+		c.campaign(ctx)
+	}()
+}
+
+// Stop gives the lease up and waits until nothing of the controller runs.
+func (c *Controller) Stop(ctx context.Context) error {
+	if c.cancel == nil {
+		return nil
+	}
+	c.cancel()
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Image returns the newest committed state, or nil while this controller does
+// not lead.
+func (c *Controller) Image() *Image { return c.image.Load() }
+
+// Changed returns a channel that is closed when Image next changes. Take it
+// before the Image.
+func (c *Controller) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+// WaitLeading returns once this controller leads, or with the reason why it
+// never will.
+func (c *Controller) WaitLeading(ctx context.Context) error {
+	for {
+		changed := c.Changed()
+		if c.Image() != nil {
+			return nil
+		}
+		if err := c.Fatal(); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Fatal returns why this controller will never lead, or nil.
+func (c *Controller) Fatal() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fatal
+}
+
+func (c *Controller) campaign(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := c.serveTerm(ctx)
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+			return
+		}
+		if errors.Is(err, store.ErrDamaged) {
+			c.log.Error("metadata is damaged; an operator must restore the store", "error", err)
+			c.mu.Lock()
+			c.fatal = err
+			c.mu.Unlock()
+			c.announce()
+			return
+		}
+		c.log.Warn("controller term ended", "error", err)
+		c.pause(ctx)
+	}
+}
+
+func (c *Controller) pause(ctx context.Context) {
+	timer := c.clk.NewTimer(campaignPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
+	}
+}
+
+// serveTerm is one whole term, from election to its end.
+func (c *Controller) serveTerm(ctx context.Context) error {
+	lease, err := c.store.Elect(ctx, c.cfg.Name)
+	if err != nil {
+		return err
+	}
+	defer lease.Release(context.WithoutCancel(ctx)) //nolint:errcheck // the lease runs out by itself
+	t, err := c.load(ctx, lease)
+	if err != nil {
+		return err
+	}
+	c.log.Info("controller leads", "controller_epoch", lease.Epoch(), "topics", len(t.image.State.Topics), "nodes", len(t.image.State.Nodes))
+	c.term.Store(t)
+	c.publish(t.image)
+	err = t.loop(ctx)
+	c.term.Store(nil)
+	c.publish(nil)
+	close(t.done)
+	return err
+}
+
+func (c *Controller) publish(image *Image) {
+	c.image.Store(image)
+	c.announce()
+}
+
+func (c *Controller) announce() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// do runs f on the goroutine that owns the state, and returns its error. When
+// ctx ends first, f may still run.
+func (c *Controller) do(ctx context.Context, f func(t *term) error) error {
+	t := c.term.Load()
+	if t == nil {
+		if err := c.Fatal(); err != nil {
+			return errcode.Wrap(err, errcode.ControllerUnavailable, "the cluster's metadata is damaged; an operator must restore it")
+		}
+		return errcode.New(errcode.ControllerUnavailable, "no controller leads here yet")
+	}
+	reply := make(chan error, 1)
+	select {
+	case t.inbox <- func() { reply <- f(t) }:
+	case <-t.done:
+		return errcode.New(errcode.NotController, "the controller has just lost its lease")
+	case <-ctx.Done():
+		return errcode.Of(ctx.Err())
+	}
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return errcode.Of(ctx.Err())
+	}
+}
+
+// Change decides one change from the newest state and makes it durable. It
+// returns the image that holds it.
+func (c *Controller) Change(ctx context.Context, decide func(s *cluster.State) (cluster.Change, error)) (*Image, error) {
+	var image *Image
+	err := c.do(ctx, func(t *term) error {
+		change, err := decide(t.image.State)
+		if err != nil {
+			return err
+		}
+		if err := t.apply(change); err != nil {
+			return err
+		}
+		image = t.image
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return image, nil
+}
+
+// Preview is Change without the change: the image is what would have been, at
+// the revision of today.
+func (c *Controller) Preview(ctx context.Context, decide func(s *cluster.State) (cluster.Change, error)) (*Image, error) {
+	now := c.Image()
+	if now == nil {
+		return nil, c.do(ctx, func(*term) error { return nil })
+	}
+	change, err := decide(now.State)
+	if err != nil {
+		return nil, err
+	}
+	next, _, err := now.State.Apply(change)
+	if err != nil {
+		return nil, err
+	}
+	return &Image{State: next, Epoch: now.Epoch, Revision: now.Revision}, nil
 }

@@ -1,0 +1,260 @@
+package cluster
+
+import (
+	"maps"
+	"slices"
+
+	metadatav1 "moldau.dev/proto/gen/metadata/v1"
+	"moldau.dev/services/errcode"
+	"moldau.dev/services/topicconfig"
+	"moldau.dev/services/topicid"
+)
+
+// CreateTopic brings a topic into being. Each partition's first live replica
+// leads it.
+type CreateTopic struct {
+	Name         string
+	ID           topicid.ID // new: neither of a topic nor of a tombstone
+	Assignment   [][]int32  // replicas of each partition, preferred leader first
+	Configs      map[string]string
+	CreateTimeMs int64
+}
+
+// CheckCreate tells whether a topic of that name, size and configuration could
+// be created, before anyone computes an assignment.
+func (s *State) CheckCreate(name string, partitions, replicationFactor int32, configs map[string]string) error {
+	if err := topicconfig.ValidateName(name); err != nil {
+		return err
+	}
+	if s.Topics[name] != nil {
+		return errcode.New(errcode.TopicAlreadyExists, "topic %q already exists", name).WithField("name")
+	}
+	if other, taken := s.collisions[topicconfig.CollisionKey(name)]; taken {
+		return errcode.New(errcode.InvalidTopicName, "topic %q collides with %q: a dot and an underscore look alike in metrics", name, other).
+			WithField("name").WithHint("Choose a name that differs in more than dots and underscores.")
+	}
+	if partitions < 1 || partitions > MaxPartitions {
+		return errcode.New(errcode.InvalidPartitions, "%d partitions are not within 1 to %d", partitions, MaxPartitions).WithField("partition_count")
+	}
+	if err := checkFactor(int(replicationFactor)); err != nil {
+		return err
+	}
+	_, err := topicconfig.Parse(configs)
+	return err
+}
+
+func checkFactor(n int) error {
+	switch {
+	case n < 1:
+		return errcode.New(errcode.InvalidReplicationFactor, "a replication factor of %d is below 1", n).WithField("replication_factor")
+	case n > maxReplicaFactor:
+		return errcode.New(errcode.InvalidReplicationFactor, "a replication factor of %d was asked for; this version of moldau keeps one replica of each partition", n).
+			WithField("replication_factor").WithHint("Use a replication factor of 1.")
+	}
+	return nil
+}
+
+func (c CreateTopic) apply(s *State, d *Delta) error {
+	factor := maxReplicaFactor
+	if len(c.Assignment) > 0 {
+		factor = len(c.Assignment[0])
+	}
+	if err := s.CheckCreate(c.Name, int32(min(len(c.Assignment), MaxPartitions+1)), int32(factor), c.Configs); err != nil {
+		return err
+	}
+	if s.idUsed(c.ID) {
+		return errcode.New(errcode.InvalidArgument, "topic id %s was used before", c.ID)
+	}
+	partitions, err := s.newPartitions(c.Assignment)
+	if err != nil {
+		return err
+	}
+	s.putTopic(d, &metadatav1.TopicState{
+		Name: c.Name, TopicId: c.ID[:], Configs: maps.Clone(c.Configs),
+		Partitions: partitions, CreateTimeMs: c.CreateTimeMs, Version: 1,
+	})
+	d.NewTopic = true
+	s.collisions = maps.Clone(s.collisions)
+	s.collisions[topicconfig.CollisionKey(c.Name)] = c.Name
+	return nil
+}
+
+func (s *State) idUsed(id topicid.ID) bool {
+	if id.IsZero() || s.Tombstones[id] != nil {
+		return true
+	}
+	for _, t := range s.Topics {
+		if topicid.ID(t.TopicId) == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) newPartitions(assignment [][]int32) ([]*metadatav1.PartitionState, error) {
+	partitions := make([]*metadatav1.PartitionState, len(assignment))
+	for i, replicas := range assignment {
+		if err := s.checkReplicas(i, replicas); err != nil {
+			return nil, err
+		}
+		p := &metadatav1.PartitionState{Replicas: slices.Clone(replicas), Leader: NoLeader}
+		p.Isr = slices.DeleteFunc(slices.Clone(replicas), func(n int32) bool { return !s.Live(n) })
+		if len(p.Isr) == 0 {
+			return nil, errcode.New(errcode.InvalidReplicaAssignment, "no replica of partition %d is on a live node", i)
+		}
+		p.Leader = s.elect(p)
+		partitions[i] = p
+	}
+	return partitions, nil
+}
+
+func (s *State) checkReplicas(partition int, replicas []int32) error {
+	if err := checkFactor(len(replicas)); err != nil {
+		return err
+	}
+	for i, node := range replicas {
+		if s.Nodes[node] == nil {
+			return errcode.New(errcode.InvalidReplicaAssignment, "partition %d is assigned to node %d, which is not registered", partition, node)
+		}
+		if slices.Contains(replicas[:i], node) {
+			return errcode.New(errcode.InvalidReplicaAssignment, "partition %d is assigned to node %d twice", partition, node)
+		}
+	}
+	return nil
+}
+
+// AlterTopic changes overrides. Reset happens before Set.
+type AlterTopic struct {
+	Name    string
+	Set     map[string]string
+	Reset   []string
+	Version int64 // only if the topic is at this version; 0 is any
+}
+
+func (c AlterTopic) apply(s *State, d *Delta) error {
+	t, err := s.topic(c.Name)
+	if err != nil {
+		return err
+	}
+	if c.Version != 0 && c.Version != t.Version {
+		return errcode.New(errcode.StaleRevision, "topic %q is at version %d, not %d", c.Name, t.Version, c.Version).
+			WithField("version").With("version", t.Version).WithHint("Describe the topic, decide again, and retry.")
+	}
+	configs := make(map[string]string, len(t.Configs)+len(c.Set))
+	maps.Copy(configs, t.Configs)
+	for _, name := range c.Reset {
+		if _, both := c.Set[name]; both {
+			return errcode.New(errcode.InvalidArgument, "config %s is both set and reset", name).WithField("reset")
+		}
+		if _, set := configs[name]; !set && !topicconfig.Known(name) {
+			return errcode.New(errcode.InvalidConfig, "config %q is not known", name).WithField(name)
+		}
+		delete(configs, name)
+	}
+	maps.Copy(configs, c.Set)
+	if _, err := topicconfig.Parse(configs); err != nil {
+		return err
+	}
+	if maps.Equal(configs, t.Configs) {
+		return nil
+	}
+	next := copyTopic(t)
+	next.Configs, next.Version = configs, t.Version+1
+	s.putTopic(d, next)
+	return nil
+}
+
+// AddPartitions appends partitions to a topic.
+type AddPartitions struct {
+	Name       string
+	Assignment [][]int32 // of the new partitions only
+}
+
+// CheckAdd tells whether a topic could grow to count partitions, and returns it.
+func (s *State) CheckAdd(name string, count int32) (*metadatav1.TopicState, error) {
+	t, err := s.topic(name)
+	if err != nil {
+		return nil, err
+	}
+	if have := len(t.Partitions); int(count) <= have {
+		return nil, errcode.New(errcode.InvalidPartitions, "topic %q has %d partitions; %d is not more", name, have, count).WithField("partition_count")
+	}
+	if count > MaxPartitions {
+		return nil, errcode.New(errcode.InvalidPartitions, "%d partitions are more than %d", count, MaxPartitions).WithField("partition_count")
+	}
+	return t, nil
+}
+
+func (c AddPartitions) apply(s *State, d *Delta) error {
+	have := 0
+	if t := s.Topics[c.Name]; t != nil {
+		have = len(t.Partitions)
+	}
+	t, err := s.CheckAdd(c.Name, int32(min(have+len(c.Assignment), MaxPartitions+1)))
+	if err != nil {
+		return err
+	}
+	added, err := s.newPartitions(c.Assignment)
+	if err != nil {
+		return err
+	}
+	next := copyTopic(t)
+	next.Partitions = slices.Concat(t.Partitions, added)
+	next.Version++
+	s.putTopic(d, next)
+	return nil
+}
+
+// DeleteTopic removes a topic and leaves a tombstone.
+type DeleteTopic struct {
+	Name string
+	ID   topicid.ID // only this incarnation; zero is any
+}
+
+func (c DeleteTopic) apply(s *State, d *Delta) error {
+	t, err := s.topic(c.Name)
+	if err != nil {
+		return err
+	}
+	id := topicid.ID(t.TopicId)
+	if !c.ID.IsZero() && c.ID != id {
+		return errcode.New(errcode.InconsistentTopic, "topic %q has id %s, not %s", c.Name, id, c.ID).WithField("topic_id")
+	}
+	s.Topics = maps.Clone(s.Topics)
+	delete(s.Topics, c.Name)
+	s.Tombstones = maps.Clone(s.Tombstones)
+	s.Tombstones[id] = &metadatav1.Tombstone{TopicId: t.TopicId, Name: c.Name}
+	s.collisions = maps.Clone(s.collisions)
+	delete(s.collisions, topicconfig.CollisionKey(c.Name))
+	d.Deleted = append(d.Deleted, id)
+	return nil
+}
+
+// ForgetTombstone drops the memory of a deleted topic. To be applied only once
+// no node can hold its data any more.
+type ForgetTombstone struct{ ID topicid.ID }
+
+func (c ForgetTombstone) apply(s *State, d *Delta) error {
+	if s.Tombstones[c.ID] == nil {
+		return nil
+	}
+	s.Tombstones = maps.Clone(s.Tombstones)
+	delete(s.Tombstones, c.ID)
+	d.Forgotten = append(d.Forgotten, c.ID)
+	return nil
+}
+
+func (s *State) topic(name string) (*metadatav1.TopicState, error) {
+	if t := s.Topics[name]; t != nil {
+		return t, nil
+	}
+	return nil, errcode.New(errcode.UnknownTopic, "topic %q does not exist", name).WithField("name")
+}
+
+// copyTopic returns a shallow copy that shares partitions and configs.
+func copyTopic(t *metadatav1.TopicState) *metadatav1.TopicState {
+	return &metadatav1.TopicState{
+		Name: t.Name, TopicId: t.TopicId, Configs: t.Configs, Partitions: t.Partitions,
+		CreateTimeMs: t.CreateTimeMs, Version: t.Version,
+	}
+}

@@ -1,0 +1,176 @@
+package controller
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"moldau.dev/metadata/cluster"
+	"moldau.dev/metadata/store"
+	"moldau.dev/services/topicid"
+)
+
+const commitAttempts = 5
+
+// load reads everything and makes the term's first image (C1). A store that
+// holds nothing gets a cluster id.
+func (c *Controller) load(ctx context.Context, lease store.Lease) (*term, error) {
+	pairs, err := c.store.List(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("load metadata: %w", err)
+	}
+	r, err := read(pairs)
+	if err != nil {
+		return nil, err
+	}
+	now := c.clk.Now()
+	t := &term{
+		c: c, lease: lease, ctx: ctx, inbox: make(chan func()), done: make(chan struct{}),
+		index: make(map[string]int64, len(pairs)), began: now, lastTick: now,
+		beats: map[int32]time.Time{}, registered: map[int32]int64{},
+		image: &Image{State: r.state, Epoch: lease.Epoch(), Revision: lease.Epoch() << epochShift},
+	}
+	for _, p := range pairs {
+		t.index[p.Key] = p.Index
+	}
+	for id := range r.state.Nodes {
+		t.registered[id] = t.image.Revision
+	}
+	if r.state.ClusterID == "" {
+		if err := t.found(len(pairs)); err != nil {
+			return nil, err
+		}
+	}
+	t.sweep(r.orphans)
+	return t, t.failed
+}
+
+// found names a new cluster.
+func (t *term) found(keys int) error {
+	if keys > 0 {
+		return &store.DamagedError{Key: keyCluster, Cause: fmt.Errorf("the cluster's id is missing beside %d other keys", keys)}
+	}
+	t.image.State.ClusterID = topicid.New().String()
+	w := t.writer()
+	return t.commit(w.stamp, []store.Op{w.put(keyCluster, []byte(t.image.State.ClusterID), nil)})
+}
+
+func (t *term) writer() *writer {
+	w := &writer{stamp: store.Stamp{ControllerEpoch: t.lease.Epoch()}, index: t.index}
+	_, _ = rand.Read(w.stamp.OpID[:]) // crypto/rand.Read never fails since Go 1.24
+	return w
+}
+
+// write makes a change durable: shards first, in as many transactions as they
+// need, then the one that makes it count.
+func (t *term) write(next *cluster.State, d cluster.Delta) error {
+	w := t.writer()
+	var shards []store.Op
+	for _, name := range d.Topics {
+		shards = append(shards, w.shards(t.image.State.Topics[name], next.Topics[name])...)
+	}
+	last := w.last(t.image.State, next, d)
+	if w.err != nil {
+		return w.err
+	}
+	parts := chunks(shards)
+	if all := slices.Concat(shards, last); len(chunks(all)) == 1 {
+		parts = [][]store.Op{all}
+	} else if len(last) > 0 {
+		parts = append(parts, last)
+	}
+	for _, ops := range parts {
+		if err := t.commit(w.stamp, ops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commit runs one fenced transaction until its outcome is known (C3, C4).
+func (t *term) commit(stamp store.Stamp, ops []store.Op) error {
+	var err error
+	for range commitAttempts {
+		var index int64
+		index, err = t.c.store.Commit(t.ctx, t.lease.Fence(), ops)
+		if err == nil {
+			t.note(ops, index)
+			return nil
+		}
+		if !errors.Is(err, store.ErrUnknown) && !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		// A conflict may be with an earlier attempt of ours that went through.
+		index, done, readErr := t.outcome(stamp, ops[0])
+		switch {
+		case readErr != nil:
+			return fmt.Errorf("%w: and then: %w", err, readErr)
+		case done:
+			t.note(ops, index)
+			return nil
+		case errors.Is(err, store.ErrConflict):
+			return err
+		}
+	}
+	return err
+}
+
+// outcome reads whether the transaction that op is of was applied.
+func (t *term) outcome(stamp store.Stamp, op store.Op) (index int64, done bool, err error) {
+	pairs, err := t.c.store.List(t.ctx, op.Key)
+	if err != nil {
+		return 0, false, err
+	}
+	i := slices.IndexFunc(pairs, func(p store.Pair) bool { return p.Key == op.Key })
+	if op.Kind == store.DeleteCAS {
+		return 0, i < 0, nil
+	}
+	if i < 0 {
+		return 0, false, nil
+	}
+	written, _, _, err := store.Unseal(op.Key, pairs[i].Value)
+	return pairs[i].Index, err == nil && written == stamp, err
+}
+
+func (t *term) note(ops []store.Op, index int64) {
+	for _, op := range ops {
+		if op.Kind == store.DeleteCAS {
+			delete(t.index, op.Key)
+		} else {
+			t.index[op.Key] = index
+		}
+	}
+}
+
+// cleanUp removes the shards of deleted topics, which no root claims any more.
+func (t *term) cleanUp(d cluster.Delta) {
+	for _, id := range d.Deleted {
+		t.sweep(slices.Sorted(func(yield func(string) bool) {
+			for key := range maps.Keys(t.index) {
+				if strings.HasPrefix(key, topicKey(id)) && !yield(key) {
+					return
+				}
+			}
+		}))
+	}
+}
+
+// sweep removes keys that mean nothing.
+func (t *term) sweep(keys []string) {
+	w := t.writer()
+	ops := make([]store.Op, len(keys))
+	for i, key := range keys {
+		ops[i] = w.remove(key)
+	}
+	for _, part := range chunks(ops) {
+		if err := t.commit(w.stamp, part); err != nil {
+			t.failed = fmt.Errorf("sweep metadata: %w", err)
+			return
+		}
+	}
+}

@@ -1,0 +1,264 @@
+package controller
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"moldau.dev/metadata/cluster"
+	"moldau.dev/metadata/store"
+	metadatav1 "moldau.dev/proto/gen/metadata/v1"
+	"moldau.dev/services/topicid"
+)
+
+// The keys (C12):
+//
+//	cluster                 extra: the cluster's id
+//	counter/node-epoch      extra: the last epoch granted, 8 bytes
+//	counter/producer-id     extra: the first id of the next block, 8 bytes
+//	node/<id>               extra: its incarnation; payload: NodeState
+//	topic/<id>/root         extra: number of partitions, varint; payload: TopicState without partitions
+//	topic/<id>/shard/<n>    payload: TopicState with partitions [128n, 128n+128) alone
+//	tombstone/<id>          payload: Tombstone
+//
+// A topic exists exactly while its root does, and has as many partitions as
+// the root says. So shards can be written over several transactions, the root
+// last, and nobody ever sees half a topic.
+const (
+	keyCluster    = "cluster"
+	keyNodeEpoch  = "counter/node-epoch"
+	keyProducerID = "counter/producer-id"
+	prefixNode    = "node/"
+	prefixTopic   = "topic/"
+	prefixGrave   = "tombstone/"
+
+	shardSize = 128
+)
+
+func nodeKey(id int32) string       { return fmt.Sprintf("%s%010d", prefixNode, id) }
+func topicKey(id topicid.ID) string { return prefixTopic + hex.EncodeToString(id[:]) + "/" }
+func rootKey(id topicid.ID) string  { return topicKey(id) + "root" }
+func graveKey(id topicid.ID) string { return prefixGrave + hex.EncodeToString(id[:]) }
+func shardKey(id topicid.ID, n int) string {
+	return fmt.Sprintf("%sshard/%05d", topicKey(id), n)
+}
+
+func shardCount(partitions int) int { return (partitions + shardSize - 1) / shardSize }
+
+func shardOf(partitions []*metadatav1.PartitionState, n int) []*metadatav1.PartitionState {
+	begin := min(n*shardSize, len(partitions))
+	return partitions[begin:min(begin+shardSize, len(partitions))]
+}
+
+// writer turns a change into transactions.
+type writer struct {
+	stamp store.Stamp
+	index map[string]int64
+	err   error
+}
+
+func (w *writer) put(key string, extra []byte, m proto.Message) store.Op {
+	var payload []byte
+	if m != nil {
+		var err error
+		if payload, err = (proto.MarshalOptions{Deterministic: true}).Marshal(m); err != nil && w.err == nil {
+			w.err = fmt.Errorf("marshal %s: %w", key, err)
+		}
+	}
+	return store.Op{Kind: store.CAS, Key: key, Value: store.Seal(key, w.stamp, extra, payload), Index: w.index[key]}
+}
+
+func (w *writer) remove(key string) store.Op {
+	return store.Op{Kind: store.DeleteCAS, Key: key, Index: w.index[key]}
+}
+
+// shards returns the ops for what changed in the partitions of a topic.
+func (w *writer) shards(old, next *metadatav1.TopicState) []store.Op {
+	id := topicid.ID(next.TopicId)
+	var before []*metadatav1.PartitionState
+	if old != nil && topicid.ID(old.TopicId) == id {
+		before = old.Partitions
+	}
+	var ops []store.Op
+	for n := range shardCount(len(next.Partitions)) {
+		if part := shardOf(next.Partitions, n); !slices.Equal(part, shardOf(before, n)) {
+			ops = append(ops, w.put(shardKey(id, n), nil, &metadatav1.TopicState{Partitions: part}))
+		}
+	}
+	return ops
+}
+
+// last returns the ops whose transaction is the moment of the change.
+func (w *writer) last(old, next *cluster.State, d cluster.Delta) []store.Op {
+	var ops []store.Op
+	for _, name := range d.Topics {
+		t, before := next.Topics[name], old.Topics[name]
+		if before != nil && before.Version == t.Version {
+			continue
+		}
+		root := &metadatav1.TopicState{Name: t.Name, TopicId: t.TopicId, Configs: t.Configs, CreateTimeMs: t.CreateTimeMs, Version: t.Version}
+		count := binary.AppendUvarint(nil, uint64(len(t.Partitions)))
+		ops = append(ops, w.put(rootKey(topicid.ID(t.TopicId)), count, root))
+	}
+	for _, id := range d.Deleted {
+		ops = append(ops, w.put(graveKey(id), nil, next.Tombstones[id]), w.remove(rootKey(id)))
+	}
+	for _, id := range d.Forgotten {
+		ops = append(ops, w.remove(graveKey(id)))
+	}
+	for _, id := range d.Nodes {
+		ops = append(ops, w.put(nodeKey(id), []byte(next.Incarnations[id]), next.Nodes[id]))
+	}
+	if d.NodeEpochs {
+		ops = append(ops, w.put(keyNodeEpoch, number(next.LastNodeEpoch), nil))
+	}
+	if d.ProducerIDs {
+		ops = append(ops, w.put(keyProducerID, number(next.NextProducerID), nil))
+	}
+	return ops
+}
+
+func number(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
+
+// chunks cuts ops into transactions that the store accepts.
+func chunks(ops []store.Op) [][]store.Op {
+	var out [][]store.Op
+	begin, bytes := 0, 0
+	for i, op := range ops {
+		size := len(op.Key) + len(op.Value)
+		if i > begin && (i-begin == store.MaxOps || bytes+size > store.MaxBytes) {
+			out = append(out, ops[begin:i])
+			begin, bytes = i, 0
+		}
+		bytes += size
+	}
+	if begin < len(ops) {
+		out = append(out, ops[begin:])
+	}
+	return out
+}
+
+// reader turns stored pairs into a state.
+type reader struct {
+	state   *cluster.State
+	roots   map[string]root   // by topic key
+	shards  map[string][]byte // sealed payload, by shard key
+	orphans []string
+}
+
+type root struct {
+	topic *metadatav1.TopicState
+	count int
+}
+
+func read(pairs []store.Pair) (*reader, error) {
+	r := &reader{state: cluster.New(""), roots: map[string]root{}, shards: map[string][]byte{}}
+	for _, p := range pairs {
+		_, extra, payload, err := store.Unseal(p.Key, p.Value)
+		if err == nil {
+			err = r.pair(p.Key, extra, payload)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.roots)) {
+		if err := r.assemble(key); err != nil {
+			return nil, err
+		}
+	}
+	r.orphans = slices.Sorted(maps.Keys(r.shards)) // those that no root claimed
+	r.state.Restore()
+	return r, nil
+}
+
+func (r *reader) pair(key string, extra, payload []byte) error {
+	parse := func(m proto.Message) error {
+		if err := proto.Unmarshal(payload, m); err != nil {
+			return &store.DamagedError{Key: key, Cause: err}
+		}
+		return nil
+	}
+	switch {
+	case key == keyCluster:
+		r.state.ClusterID = string(extra)
+	case key == keyNodeEpoch:
+		return counter(key, extra, &r.state.LastNodeEpoch)
+	case key == keyProducerID:
+		return counter(key, extra, &r.state.NextProducerID)
+	case strings.HasPrefix(key, prefixNode):
+		n := &metadatav1.NodeState{}
+		if err := parse(n); err != nil {
+			return err
+		}
+		r.state.Nodes[n.NodeId], r.state.Incarnations[n.NodeId] = n, string(extra)
+	case strings.HasPrefix(key, prefixGrave):
+		g := &metadatav1.Tombstone{}
+		if err := parse(g); err != nil {
+			return err
+		}
+		return keyed(key, g.TopicId, func(id topicid.ID) { r.state.Tombstones[id] = g })
+	case strings.HasSuffix(key, "/root"):
+		t := &metadatav1.TopicState{}
+		if err := parse(t); err != nil {
+			return err
+		}
+		n, width := binary.Uvarint(extra)
+		if width <= 0 || n < 1 || n > cluster.MaxPartitions {
+			return &store.DamagedError{Key: key, Cause: fmt.Errorf("impossible number of partitions")}
+		}
+		return keyed(key, t.TopicId, func(topicid.ID) { r.roots[strings.TrimSuffix(key, "root")] = root{t, int(n)} })
+	case strings.HasPrefix(key, prefixTopic):
+		r.shards[key] = payload
+	default:
+		return &store.DamagedError{Key: key, Cause: fmt.Errorf("this binary does not know such a key")}
+	}
+	return nil
+}
+
+func counter(key string, b []byte, n *int64) error {
+	if len(b) != 8 {
+		return &store.DamagedError{Key: key, Cause: fmt.Errorf("%d bytes are no counter", len(b))}
+	}
+	*n = int64(binary.BigEndian.Uint64(b))
+	return nil
+}
+
+func keyed(key string, b []byte, keep func(topicid.ID)) error {
+	id, err := topicid.FromBytes(b)
+	if err != nil {
+		return &store.DamagedError{Key: key, Cause: err}
+	}
+	keep(id)
+	return nil
+}
+
+// assemble joins a root with its shards.
+func (r *reader) assemble(key string) error {
+	t, count := r.roots[key].topic, r.roots[key].count
+	id := topicid.ID(t.TopicId)
+	t.Partitions = make([]*metadatav1.PartitionState, 0, count)
+	for n := range shardCount(count) {
+		payload, ok := r.shards[shardKey(id, n)]
+		part := &metadatav1.TopicState{}
+		if err := proto.Unmarshal(payload, part); err != nil || !ok {
+			return &store.DamagedError{Key: shardKey(id, n), Cause: fmt.Errorf("shard of topic %q is missing or unreadable: %w", t.Name, err)}
+		}
+		t.Partitions = append(t.Partitions, part.Partitions...)
+		delete(r.shards, shardKey(id, n))
+	}
+	if len(t.Partitions) < count {
+		return &store.DamagedError{Key: key, Cause: fmt.Errorf("%d partitions of %d are there", len(t.Partitions), count)}
+	}
+	t.Partitions = t.Partitions[:count:count] // more were written by a growth that never finished
+	if twin := r.state.Topics[t.Name]; twin != nil {
+		return &store.DamagedError{Key: key, Cause: fmt.Errorf("topic %q exists twice", t.Name)}
+	}
+	r.state.Topics[t.Name] = t
+	return nil
+}
