@@ -244,10 +244,13 @@ func (r *reader) assemble(key string) error {
 	id := topicid.ID(t.TopicId)
 	t.Partitions = make([]*metadatav1.PartitionState, 0, count)
 	for n := range shardCount(count) {
-		payload, ok := r.shards[shardKey(id, n)]
+		payload, there := r.shards[shardKey(id, n)]
+		if !there {
+			return &store.DamagedError{Key: shardKey(id, n), Cause: fmt.Errorf("shard of topic %q is missing", t.Name)}
+		}
 		part := &metadatav1.TopicState{}
-		if err := proto.Unmarshal(payload, part); err != nil || !ok {
-			return &store.DamagedError{Key: shardKey(id, n), Cause: fmt.Errorf("shard of topic %q is missing or unreadable: %w", t.Name, err)}
+		if err := proto.Unmarshal(payload, part); err != nil {
+			return &store.DamagedError{Key: shardKey(id, n), Cause: err}
 		}
 		t.Partitions = append(t.Partitions, part.Partitions...)
 		delete(r.shards, shardKey(id, n))
