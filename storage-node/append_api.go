@@ -1,0 +1,243 @@
+package storagenode
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"moldau.dev/services/errcode"
+	"moldau.dev/services/record"
+	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/storageclient"
+)
+
+// Append implements storageclient.Storage. The batches of a request are
+// appended one after the other and then waited for together, so that one fsync
+// round serves them all.
+func (s *Service) Append(ctx context.Context, req *storageclient.AppendRequest) (*storageclient.AppendResponse, error) {
+	if err := s.admit(ctx); err != nil {
+		return nil, err
+	}
+	start := s.clock.Now()
+	size := int64(0)
+	for i := range req.Partitions {
+		size += int64(len(req.Partitions[i].Batch))
+	}
+	size = min(size, s.cfg.MaxInFlightBytes)
+	if err := s.appendBytes.Acquire(ctx, size); err != nil {
+		return nil, errcode.Of(err)
+	}
+	defer s.appendBytes.Release(size)
+
+	resp := &storageclient.AppendResponse{Results: make([]storageclient.AppendResult, len(req.Partitions))}
+	pending := make([]pendingAppend, len(req.Partitions))
+	for i := range req.Partitions {
+		pending[i] = s.appendOne(&req.Partitions[i], req.Acks, &resp.Results[i])
+	}
+	if req.Acks == storageclient.AcksAll {
+		for i := range pending {
+			if err := pending[i].wait(ctx); err != nil {
+				resp.Results[i] = failedAppend(err)
+			}
+		}
+	}
+	s.metrics.append.Observe(s.clock.Since(start).Seconds())
+	return resp, nil
+}
+
+// pendingAppend is a batch in the log that may not be answered yet.
+type pendingAppend struct {
+	p   *partition
+	end int64 // after the batch
+}
+
+// wait returns once the high watermark has passed the batch.
+func (a pendingAppend) wait(ctx context.Context) error {
+	if a.p == nil || a.p.highWatermark.Load() >= a.end {
+		return nil
+	}
+	w := newWaiter()
+	a.p.waiting.add(w, a.end)
+	defer a.p.waiting.remove(w)
+	for {
+		if a.p.highWatermark.Load() >= a.end {
+			return nil
+		}
+		if f := a.p.fault.Load(); f != nil {
+			return f
+		}
+		select {
+		case <-w.poke:
+		case <-ctx.Done():
+			return errcode.Of(ctx.Err())
+		}
+	}
+}
+
+func failedAppend(err error) storageclient.AppendResult {
+	return storageclient.AppendResult{Err: errcode.Of(err), BaseOffset: -1, LogAppendTimeMs: -1, LogStartOffset: -1, LeaderEpoch: -1}
+}
+
+// appendOne appends one batch and fills in its result.
+func (s *Service) appendOne(in *storageclient.AppendPartition, acks storageclient.Acks, out *storageclient.AppendResult) pendingAppend {
+	p, err := s.partition(in.PartitionID)
+	if err == nil {
+		var end int64
+		if *out, end, err = p.append(in, acks); err == nil {
+			return pendingAppend{p, end}
+		}
+	}
+	*out = failedAppend(err)
+	return pendingAppend{}
+}
+
+// append validates a batch, orders it and writes it. The end returned is the
+// offset after it, or after the batch that it is a duplicate of.
+func (p *partition) append(in *storageclient.AppendPartition, acks storageclient.Acks) (storageclient.AppendResult, int64, error) {
+	none := storageclient.AppendResult{}
+	r, err := p.leads(in.LeaderEpoch)
+	if err != nil {
+		return none, 0, err
+	}
+	if need := min(int(r.config.MinInsyncReplicas), r.replicas); acks == storageclient.AcksAll && r.inSync < need {
+		return none, 0, errcode.New(errcode.NotEnoughReplicas, "%d replicas in sync, %d wanted", r.inSync, need)
+	}
+	now := p.node.clock.Now()
+	batch, h, err := r.prepare(in.Batch, now)
+	if err != nil {
+		return none, 0, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r, err = p.leads(in.LeaderEpoch); err != nil { // may have changed meanwhile
+		return none, 0, err
+	}
+	l, err := p.openLocked()
+	if err != nil {
+		return none, 0, err
+	}
+	if f := p.fault.Load(); f != nil {
+		return none, 0, f
+	}
+	dup, err := p.producers.Check(&h)
+	if err != nil {
+		return none, 0, err
+	}
+	if dup != nil {
+		return storageclient.AppendResult{
+			BaseOffset: dup.BaseOffset, LogAppendTimeMs: dup.AppendTimeMs, LogStartOffset: l.StartOffset(),
+			LeaderEpoch: r.leaderEpoch, Duplicate: true,
+		}, dup.LastOffset + 1, nil
+	}
+	if want := in.ExpectedOffset; want != nil && *want != l.EndOffset() {
+		return none, 0, errcode.New(errcode.OffsetMismatch, "the log ends at %d, %d was expected", l.EndOffset(), *want).
+			With("end_offset", l.EndOffset())
+	}
+	if err := p.write(l, r, batch, &h, now); err != nil {
+		return none, 0, err
+	}
+	return storageclient.AppendResult{
+		BaseOffset: h.BaseOffset, LogAppendTimeMs: appendTime(&h), LogStartOffset: l.StartOffset(), LeaderEpoch: r.leaderEpoch,
+	}, h.NextOffset(), nil
+}
+
+// write puts a checked batch at the log's end; the caller holds mu.
+func (p *partition) write(l *commitlog.Log, r *role, batch []byte, h *record.Header, now time.Time) error {
+	h.BaseOffset, h.LeaderEpoch = l.EndOffset(), r.leaderEpoch
+	record.SetBaseOffset(batch, h.BaseOffset)
+	record.SetLeaderEpoch(batch, h.LeaderEpoch)
+	if err := l.Append(batch, *h, now); err != nil {
+		if e := storageError(err); e.Reason == errcode.DiskFull {
+			return e // nothing was appended; there may be room again later
+		}
+		return p.fail(err)
+	}
+	p.producers.Apply(h, now.UnixMilli())
+	r.counters.appended(len(batch), int(h.Count))
+	if r.config.Durable {
+		p.node.flusher.mark(p)
+	} else {
+		p.advance(h.NextOffset())
+	}
+	return nil
+}
+
+func appendTime(h *record.Header) int64 {
+	if h.LogAppendTime() {
+		return h.MaxTimestamp
+	}
+	return -1
+}
+
+// prepare checks a batch against the topic's rules and gives it the timestamp
+// and the compression that the topic demands. It runs outside the partition's
+// lock: it is all the CPU that an append costs.
+func (r *role) prepare(batch []byte, now time.Time) ([]byte, record.Header, error) {
+	c := &r.config
+	rules := record.ProduceRules{MaxBatchBytes: int(c.MaxMessageBytes), RequireKeys: c.CleanupCompact}
+	if !c.LogAppendTime {
+		rules.EarliestTimestamp = max(now.UnixMilli()-c.TimestampBeforeMax.Milliseconds(), 0)
+		rules.LatestTimestamp = now.UnixMilli() + c.TimestampAfterMax.Milliseconds()
+	}
+	h, err := record.ValidateProduced(batch, rules)
+	if err != nil {
+		return nil, h, invalidBatch(err)
+	}
+	if len(batch) > int(c.SegmentBytes) {
+		return nil, h, errcode.New(errcode.BatchTooLarge, "a batch of %d bytes, a segment holds %d", len(batch), c.SegmentBytes)
+	}
+	changed := false
+	if r.recompress && h.Codec() != r.codec {
+		if batch, err = recompress(batch, &h, r.codec); err != nil {
+			return nil, h, invalidBatch(err)
+		}
+		changed = true
+	}
+	if c.LogAppendTime {
+		record.SetLogAppendTime(batch, now.UnixMilli())
+		changed = true
+	} else if sent, err := record.ParseHeader(batch); err != nil || sent.MaxTimestamp != h.MaxTimestamp {
+		record.SetMaxTimestamp(batch, h.MaxTimestamp)
+		changed = true
+	}
+	if changed {
+		h, err = record.ParseHeader(batch)
+	}
+	return batch, h, err
+}
+
+// recompress builds the batch anew with another codec.
+func recompress(batch []byte, h *record.Header, codec record.Codec) ([]byte, error) {
+	b := record.NewBuilder(record.BuilderOptions{
+		Codec: codec, ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch,
+		BaseSequence: h.BaseSequence, Transactional: h.Transactional(),
+	})
+	err := record.ForEach(batch, record.DefaultLimits(), func(r *record.Record) error {
+		b.Append(r)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b.Build(nil)
+}
+
+var invalidReasons = map[record.Reason]errcode.Reason{
+	record.Corrupt:          errcode.CorruptRecord,
+	record.InvalidRecord:    errcode.InvalidRecord,
+	record.UnsupportedCodec: errcode.UnsupportedCompression,
+	record.TooLarge:         errcode.RecordTooLarge,
+	record.InvalidTimestamp: errcode.InvalidTimestamp,
+}
+
+func invalidBatch(err error) error {
+	bad, ok := errors.AsType[*record.InvalidError](err)
+	if !ok {
+		return err
+	}
+	e := errcode.Wrap(err, invalidReasons[bad.Reason], "%s", bad.Error())
+	if bad.Index >= 0 {
+		e = e.With("record_index", bad.Index)
+	}
+	return e
+}

@@ -1,0 +1,266 @@
+package storagenode
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"moldau.dev/services/clock"
+	"moldau.dev/services/errcode"
+	"moldau.dev/services/record"
+	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/storageclient"
+)
+
+// Fetch implements storageclient.Storage. It answers at once where MinBytes
+// are there, where a partition has an error, or where nothing is asked for
+// (KIP-74; Kafka's DelayedFetch).
+func (s *Service) Fetch(ctx context.Context, req *storageclient.FetchRequest) (*storageclient.FetchResponse, error) {
+	if err := s.admit(ctx); err != nil {
+		return nil, err
+	}
+	start := s.clock.Now()
+	f := newFetch(s, req)
+	f.read()
+	if !f.enough() && req.MaxWaitMs > 0 {
+		if err := f.wait(ctx); err != nil {
+			f.release()
+			return nil, err
+		}
+	}
+	resp := f.response()
+	s.metrics.fetch.Observe(s.clock.Since(start).Seconds())
+	return resp, nil
+}
+
+// fetch is one Fetch under way. What it has read it keeps: a round after a
+// wake-up reads on from there.
+type fetch struct {
+	node   *Service
+	req    *storageclient.FetchRequest
+	parts  []fetchPart
+	total  int // bytes read
+	max    int
+	failed bool
+	held   int64 // bytes taken of the node's budget
+}
+
+type fetchPart struct {
+	p    *partition
+	r    *role
+	log  *commitlog.Log
+	err  error
+	next int64 // offset to read from
+	buf  []byte
+	own  *[]byte // pooled buffer that buf lies in
+}
+
+func newFetch(s *Service, req *storageclient.FetchRequest) *fetch {
+	f := &fetch{node: s, req: req, parts: make([]fetchPart, len(req.Partitions)), max: min(req.MaxBytes, s.cfg.MaxFetchBytes)}
+	for i := range req.Partitions {
+		in, part := &req.Partitions[i], &f.parts[i]
+		part.next = in.Offset
+		if part.p, part.err = s.partition(in.PartitionID); part.err != nil {
+			continue
+		}
+		if part.r, part.err = part.p.leads(in.LeaderEpoch); part.err != nil {
+			continue
+		}
+		if part.log, part.err = part.p.open(); part.err != nil {
+			continue
+		}
+		part.err = part.p.readable(part.log, in.Offset)
+	}
+	return f
+}
+
+// readable says whether a fetch may start at an offset: in [start, end], of
+// which what lies at or after the high watermark gives nothing yet.
+func (p *partition) readable(l *commitlog.Log, offset int64) error {
+	first, end := l.StartOffset(), l.EndOffset()
+	if offset >= first && offset <= end {
+		return nil
+	}
+	return p.outOfRange(l, offset)
+}
+
+func (p *partition) outOfRange(l *commitlog.Log, offset int64) error {
+	first, hw := l.StartOffset(), p.highWatermark.Load()
+	return errcode.New(errcode.OffsetOutOfRange, "offset %d is not in [%d, %d]", offset, first, hw).
+		With("earliest_offset", first).With("latest_offset", hw)
+}
+
+// enough says that there is no reason to wait.
+func (f *fetch) enough() bool {
+	return f.failed || f.total >= f.req.MinBytes || f.total >= f.max || len(f.parts) == 0
+}
+
+// read reads on in every partition, within the limits.
+func (f *fetch) read() {
+	for i := range f.parts {
+		part := &f.parts[i]
+		if part.err == nil && f.failedSince(part) == nil {
+			f.readPart(part, f.req.Partitions[i].MaxBytes)
+		}
+		f.failed = f.failed || part.err != nil
+	}
+}
+
+// failedSince looks whether the partition was lost while the fetch waited.
+func (f *fetch) failedSince(part *fetchPart) error {
+	if part.p.role.Load() != part.r {
+		if _, part.err = part.p.leads(part.r.leaderEpoch); part.err != nil {
+			return part.err
+		}
+	}
+	if fault := part.p.fault.Load(); fault != nil && fault.Reason != errcode.DataCorrupted {
+		part.err = fault
+	}
+	return part.err
+}
+
+func (f *fetch) readPart(part *fetchPart, maxBytes int) {
+	hw := part.p.highWatermark.Load()
+	if part.next >= hw {
+		return
+	}
+	// The first batch of the whole answer is given however large it is, so that
+	// a reader always gets on (KIP-74).
+	first := f.total == 0
+	limit := min(maxBytes-len(part.buf), f.max-f.total)
+	if limit <= 0 && !first {
+		return
+	}
+	limit = max(limit, 1)
+	if !f.grow(part, limit) {
+		return
+	}
+	had := len(part.buf)
+	buf, next, err := readLog(part.log, part.next, hw, limit, first, part.buf)
+	part.buf = buf
+	f.total += len(buf) - had
+	if errors.Is(err, commitlog.ErrOffsetOutOfRange) { // retention was here meanwhile
+		err = part.p.outOfRange(part.log, part.next)
+	} else if err != nil {
+		err = part.p.readError(err)
+	}
+	part.err, part.next = err, next
+}
+
+// grow makes room for limit more bytes, out of the node's budget. Where the
+// budget is spent the partition is not read now: the fetch answers with what it
+// has, or waits.
+func (f *fetch) grow(part *fetchPart, limit int) bool {
+	if cap(part.buf)-len(part.buf) >= limit {
+		return true
+	}
+	own := readBuffers.get(len(part.buf) + limit)
+	size := int64(cap(*own))
+	if !f.node.fetchBytes.TryAcquire(size) {
+		readBuffers.put(own)
+		return false
+	}
+	f.held += size
+	part.buf = append(*own, part.buf...)
+	if part.own != nil {
+		f.held -= int64(cap(*part.own))
+		f.node.fetchBytes.Release(int64(cap(*part.own)))
+		readBuffers.put(part.own)
+	}
+	part.own = own
+	return true
+}
+
+// readError gives an error of reading its reason. Damaged data is reported, and
+// nothing more is appended to it (rule N6).
+func (p *partition) readError(err error) error {
+	e := storageError(err)
+	if e.Reason == errcode.DataCorrupted {
+		p.fail(e)
+	}
+	return e
+}
+
+// readLog reads batches that lie below bound and returns the offset after the
+// last of them.
+func readLog(l *commitlog.Log, from, bound int64, limit int, wholeFirst bool, dst []byte) ([]byte, int64, error) {
+	had := len(dst)
+	dst, err := l.Read(from, bound, limit, wholeFirst, dst)
+	for rest := dst[had:]; len(rest) > 0; {
+		_, after, h, bad := record.Next(rest)
+		if bad != nil {
+			return dst[:had], from, errors.Join(err, bad)
+		}
+		from, rest = h.NextOffset(), after
+	}
+	return dst, from, err
+}
+
+// wait reads on as the partitions move until there is enough or the time is
+// up.
+func (f *fetch) wait(ctx context.Context) error {
+	w := newWaiter()
+	for i := range f.parts {
+		part := &f.parts[i]
+		part.p.waiting.add(w, part.next+1)
+		defer part.p.waiting.remove(w)
+	}
+	timer := f.node.clock.NewTimer(time.Duration(f.req.MaxWaitMs) * time.Millisecond)
+	defer timer.Stop()
+	for {
+		f.read() // also what came between the first look and add
+		if f.enough() {
+			return nil
+		}
+		if done, err := f.node.sleep(ctx, w, timer); done || err != nil {
+			return err
+		}
+	}
+}
+
+// sleep returns when w is poked, or done once the time is up or the node
+// drains.
+func (s *Service) sleep(ctx context.Context, w *waiter, timer clock.Timer) (done bool, err error) {
+	select {
+	case <-w.poke:
+		return false, nil
+	case <-timer.C():
+		return true, nil
+	case <-s.draining:
+		return true, nil
+	case <-ctx.Done():
+		return true, errcode.Of(ctx.Err())
+	}
+}
+
+func (f *fetch) response() *storageclient.FetchResponse {
+	results := make([]storageclient.FetchResult, len(f.parts))
+	for i := range f.parts {
+		part, out := &f.parts[i], &results[i]
+		if part.err != nil && len(part.buf) == 0 {
+			*out = storageclient.FetchResult{
+				Err: errcode.Of(part.err), HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, LeaderEpoch: -1,
+			}
+			continue
+		}
+		hw := part.p.highWatermark.Load()
+		*out = storageclient.FetchResult{
+			Batches: part.buf, HighWatermark: hw, LastStableOffset: hw,
+			LogStartOffset: part.log.StartOffset(), LeaderEpoch: part.r.leaderEpoch,
+		}
+		part.r.counters.fetched(len(part.buf))
+	}
+	return storageclient.NewFetchResponse(results, f.release)
+}
+
+// release gives the buffers and their share of the budget back.
+func (f *fetch) release() {
+	for i := range f.parts {
+		if own := f.parts[i].own; own != nil {
+			readBuffers.put(own)
+			f.parts[i].own, f.parts[i].buf = nil, nil
+		}
+	}
+	f.node.fetchBytes.Release(f.held)
+	f.held = 0
+}

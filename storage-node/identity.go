@@ -1,0 +1,127 @@
+package storagenode
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+
+	"github.com/google/uuid"
+)
+
+// The files of a data directory, beside partitions/.
+const (
+	lockFile          = "lock"
+	identityFile      = "node.json"
+	cleanShutdownFile = "clean-shutdown"
+)
+
+// identity ties a data directory to one node of one cluster (rule N1).
+type identity struct {
+	ClusterID string `json:"cluster_id"`
+	NodeID    int32  `json:"node_id"`
+	NodeEpoch int64  `json:"node_epoch"`
+
+	// previousEpoch is the node epoch of the clean shutdown before this start, or
+	// 0; incarnation names this start. Neither is kept.
+	previousEpoch int64
+	incarnation   string
+}
+
+// takeDataDir locks the data directory, checks whose it is and consumes the
+// mark of a clean shutdown: from here on a crash is an unclean one (rule N2).
+func (s *Service) takeDataDir() (err error) {
+	if err := s.fs.MkdirAll(path.Join(s.cfg.DataDir, partitionsDir)); err != nil {
+		return fmt.Errorf("make data directory %s: %w", s.cfg.DataDir, err)
+	}
+	if s.lock, err = s.fs.Lock(s.file(lockFile)); err != nil {
+		return fmt.Errorf("data directory %s is in use by another storage node, or cannot be locked: %w", s.cfg.DataDir, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = s.lock.Close()
+		}
+	}()
+	if err := s.readIdentity(); err != nil {
+		return err
+	}
+	if err := s.consumeCleanShutdown(); err != nil {
+		return err
+	}
+	return s.findPartitions()
+}
+
+func (s *Service) file(name string) string { return path.Join(s.cfg.DataDir, name) }
+
+func (s *Service) readIdentity() error {
+	s.identity = identity{NodeID: s.cfg.NodeID, incarnation: uuid.NewString()}
+	b, err := readFile(s.fs, s.file(identityFile))
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read node identity: %w", err)
+	}
+	found := s.identity
+	if err := json.Unmarshal(b, &found); err != nil {
+		return fmt.Errorf("node identity %s is damaged: %w", s.file(identityFile), err)
+	}
+	if found.NodeID != s.cfg.NodeID {
+		return fmt.Errorf("data directory %s belongs to node %d of cluster %s; this is node %d", s.cfg.DataDir, found.NodeID, found.ClusterID, s.cfg.NodeID)
+	}
+	s.identity = found
+	return nil
+}
+
+func (s *Service) writeIdentity() error {
+	b, err := json.Marshal(s.identity)
+	if err != nil {
+		return fmt.Errorf("encode node identity: %w", err)
+	}
+	return writeFile(s.fs, s.file(identityFile), b)
+}
+
+type cleanShutdown struct {
+	NodeEpoch int64 `json:"node_epoch"`
+}
+
+func (s *Service) consumeCleanShutdown() error {
+	b, err := readFile(s.fs, s.file(cleanShutdownFile))
+	if isNotExist(err) {
+		return nil
+	}
+	var mark cleanShutdown
+	if err == nil && json.Unmarshal(b, &mark) == nil && mark.NodeEpoch == s.identity.NodeEpoch {
+		s.identity.previousEpoch = mark.NodeEpoch
+	}
+	if err := s.fs.Remove(s.file(cleanShutdownFile)); err != nil {
+		return fmt.Errorf("remove clean-shutdown file: %w", err)
+	}
+	return s.fs.SyncDir(s.cfg.DataDir)
+}
+
+// writeCleanShutdown is the last write of a controlled stop.
+func (s *Service) writeCleanShutdown() error {
+	b, err := json.Marshal(cleanShutdown{NodeEpoch: s.nodeEpoch.Load()})
+	if err != nil {
+		return fmt.Errorf("encode clean-shutdown file: %w", err)
+	}
+	return writeFile(s.fs, s.file(cleanShutdownFile), b)
+}
+
+// findPartitions notes which partitions have a directory. None is opened, and
+// one that metadata does not know is left as it is (rule N9).
+func (s *Service) findPartitions() error {
+	names, err := s.fs.List(path.Join(s.cfg.DataDir, partitionsDir))
+	if err != nil {
+		return fmt.Errorf("list partitions: %w", err)
+	}
+	for _, name := range names {
+		id, ok := parsePartitionDir(name)
+		if !ok {
+			s.log.Warn("directory is no partition's; it is left alone", "name", name)
+			continue
+		}
+		s.noteDir(id)
+	}
+	return nil
+}

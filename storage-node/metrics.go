@@ -1,0 +1,107 @@
+package storagenode
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"moldau.dev/services/telemetry"
+)
+
+const subsystem = "storage"
+
+// metrics are the node's own; those of single partitions are collected at
+// scrape, by Collect.
+type metrics struct {
+	append, fetch, fsync, flushed prometheus.Observer
+	bytesIn, recordsIn, bytesOut  *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	if r == nil {
+		r = prometheus.NewRegistry() // nobody looks
+	}
+	histogram := func(name, help string) prometheus.Histogram {
+		h := prometheus.NewHistogram(telemetry.NativeHistogram(subsystem, name, help))
+		r.MustRegister(h)
+		return h
+	}
+	counter := func(name, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: telemetry.Namespace, Subsystem: subsystem, Name: name, Help: help,
+		}, []string{"topic"})
+		r.MustRegister(c)
+		return c
+	}
+	return &metrics{
+		append:    histogram("append_seconds", "Time from request to answer of an append."),
+		fetch:     histogram("fetch_seconds", "Time from request to answer of a fetch, the wait for bytes included."),
+		fsync:     histogram("fsync_seconds", "Time of one partition's fsync."),
+		flushed:   histogram("flush_partitions", "Partitions made durable by one round of fsyncs."),
+		bytesIn:   counter("append_bytes_total", "Bytes of batches appended."),
+		recordsIn: counter("append_records_total", "Records appended."),
+		bytesOut:  counter("fetch_bytes_total", "Bytes of batches read by fetches."),
+	}
+}
+
+// topicCounters are one topic's, looked up once for each change of its role.
+type topicCounters struct{ bytesIn, recordsIn, bytesOut prometheus.Counter }
+
+func (m *metrics) topic(name string) topicCounters {
+	return topicCounters{
+		m.bytesIn.WithLabelValues(name), m.recordsIn.WithLabelValues(name), m.bytesOut.WithLabelValues(name),
+	}
+}
+
+func (m *metrics) forget(topic string) {
+	for _, c := range []*prometheus.CounterVec{m.bytesIn, m.recordsIn, m.bytesOut} {
+		c.DeleteLabelValues(topic)
+	}
+}
+
+func (c *topicCounters) appended(size, records int) {
+	c.bytesIn.Add(float64(size))
+	c.recordsIn.Add(float64(records))
+}
+
+func (c *topicCounters) fetched(size int) {
+	if size > 0 {
+		c.bytesOut.Add(float64(size))
+	}
+}
+
+var (
+	partitionLabels = []string{"topic", "partition"}
+	descSize        = partitionDesc("log_size_bytes", "Bytes of the log on disk.")
+	descStart       = partitionDesc("log_start_offset", "Earliest offset.")
+	descEnd         = partitionDesc("log_end_offset", "First offset that is not in the log.")
+	descFault       = partitionDesc("fault", "1 where the partition is out of service.")
+)
+
+func partitionDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(telemetry.Namespace, subsystem, name), help, partitionLabels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (s *Service) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descSize, descStart, descEnd, descFault} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector: what is open is measured, what was
+// not used yet is left alone.
+func (s *Service) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range s.snapshot() {
+		labels := []string{p.role.Load().topic, itoa(p.id.Index)}
+		gauge := func(d *prometheus.Desc, v int64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+		}
+		if l := p.log.Load(); l != nil {
+			gauge(descSize, l.Size())
+			gauge(descStart, l.StartOffset())
+			gauge(descEnd, l.EndOffset())
+		}
+		if p.fault.Load() != nil {
+			gauge(descFault, 1)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package storagenode
+
+import (
+	"errors"
+	"path"
+
+	"moldau.dev/services/record"
+	"moldau.dev/services/telemetry"
+	"moldau.dev/services/topicconfig"
+	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/producer"
+)
+
+// The files of a partition's directory beside the log's own.
+const (
+	nameFile      = "name"           // the topic's name, for people
+	producersFile = "producers.snap" // see producer/snapshot.go
+)
+
+// recover opens the log, which cuts a torn tail off, and rebuilds what is kept
+// in memory only. In a durable topic all that was recovered is fsynced before
+// it counts: after a mere kill it may be in the page cache only (rule N3).
+func (p *partition) recover() (*commitlog.Log, error) {
+	r, start := p.role.Load(), p.node.clock.Now()
+	if err := p.makeDir(r.topic); err != nil {
+		return nil, err
+	}
+	l, found, err := commitlog.Open(p.node.fs, p.dir, logConfig(&r.config), p.node.files)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.afterOpen(l, r); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	p.node.log.Debug("log opened", telemetry.Topic(r.topic), telemetry.Partition(p.id.Index),
+		"recovery", found, telemetry.Took(p.node.clock.Since(start)))
+	return l, nil
+}
+
+func (p *partition) afterOpen(l *commitlog.Log, r *role) error {
+	if err := p.restoreProducers(l); err != nil {
+		return err
+	}
+	hw := l.EndOffset()
+	if r.config.Durable {
+		end, err := l.Sync()
+		if err != nil {
+			return err
+		}
+		hw = end
+	}
+	p.advance(hw)
+	return nil
+}
+
+func (p *partition) makeDir(topic string) error {
+	fs := p.node.fs
+	if p.node.hasDir(p) {
+		return nil
+	}
+	if err := fs.MkdirAll(p.dir); err != nil {
+		return err
+	}
+	if err := writeFile(fs, path.Join(p.dir, nameFile), []byte(topic+"\n")); err != nil {
+		return err
+	}
+	if err := fs.SyncDir(path.Dir(p.dir)); err != nil {
+		return err
+	}
+	p.node.noteDir(p.id)
+	return nil
+}
+
+// restoreProducers loads the snapshot and replays the log after it. A snapshot
+// that is damaged, or reaches beyond the log, which lost its tail then, is
+// dropped: the whole log is replayed (invariant 27).
+func (p *partition) restoreProducers(l *commitlog.Log) error {
+	limit, file := p.node.cfg.MaxProducers, path.Join(p.dir, producersFile)
+	p.producers, p.snapEnd = producer.New(limit), l.StartOffset()
+	b, err := readFile(p.node.fs, file)
+	if err == nil {
+		state, end, bad := producer.Restore(b, limit)
+		switch {
+		case bad == nil && end <= l.EndOffset():
+			p.producers, p.snapEnd = state, max(end, l.StartOffset())
+		default:
+			p.node.log.Warn("producer snapshot is not usable; replaying the log", telemetry.Path(file), "err", bad, "end", end)
+			if err := p.node.fs.Remove(file); err != nil {
+				return err
+			}
+		}
+	} else if !isNotExist(err) {
+		return err
+	}
+	return p.replay(l, p.snapEnd)
+}
+
+func logConfig(c *topicconfig.Config) commitlog.Config {
+	return commitlog.Config{SegmentBytes: int64(c.SegmentBytes), SegmentAge: c.SegmentAge, IndexIntervalBytes: c.IndexIntervalBytes}
+}
+
+// replayBytes are read at once.
+const replayBytes = 1 << 20
+
+func (p *partition) replay(l *commitlog.Log, from int64) error {
+	now, own := p.node.clock.Now().UnixMilli(), readBuffers.get(replayBytes)
+	buf := *own
+	defer func() { readBuffers.put(own) }()
+	for from < l.EndOffset() {
+		var err error
+		buf, _, err = readLog(l, from, l.EndOffset(), replayBytes, true, buf[:0])
+		if err != nil {
+			return err
+		}
+		if len(buf) == 0 {
+			return nil
+		}
+		for rest := buf; len(rest) > 0; {
+			var h record.Header
+			if _, rest, h, err = record.Next(rest); err != nil {
+				return err
+			}
+			p.producers.Apply(&h, now)
+			from = h.NextOffset()
+		}
+	}
+	return nil
+}
+
+// saveProducers writes a snapshot, unless the last one still holds. The log is
+// made durable first: a snapshot never knows more than the log does.
+func (p *partition) saveProducers(l *commitlog.Log) error {
+	if l.EndOffset() == p.snapEnd {
+		return nil
+	}
+	end, err := l.Sync()
+	if err != nil {
+		return p.fail(err)
+	}
+	p.advance(end)
+	if err := writeFile(p.node.fs, path.Join(p.dir, producersFile), p.producers.AppendSnapshot(nil, end)); err != nil {
+		return err
+	}
+	p.snapEnd = end
+	return nil
+}
+
+// close makes the partition durable and lets go of it. It reports false where
+// the disk is not known to hold everything.
+func (p *partition) close() bool {
+	p.care.Lock()
+	defer p.care.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = true
+	l := p.log.Load()
+	if l == nil {
+		return true
+	}
+	if p.fault.Load() != nil {
+		_ = l.Close() // it has failed already
+		return false
+	}
+	err := errors.Join(p.saveProducers(l), l.Close())
+	if err != nil {
+		p.node.log.Error("close a log", telemetry.Path(p.dir), telemetry.Err(err))
+	}
+	return err == nil
+}

@@ -1,0 +1,191 @@
+// Package storagenode is the storage node: it leads partitions, orders and
+// keeps their batches and gives them to readers. Gateways and coordinators,
+// above, reach it through storageclient; below it are metadata, which it
+// watches and reconciles to, and the disk, which it reaches through vfs.
+//
+// The invariant to remember: what an acks=all append was answered for is below
+// the high watermark, and in a durable topic the high watermark is below what
+// was fsynced (invariants 1 and 9, rules R6 and R15).
+package storagenode
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+
+	"moldau.dev/metadata/metadataclient"
+	"moldau.dev/services/clock"
+	"moldau.dev/services/errcode"
+	"moldau.dev/services/topicid"
+	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/storageclient"
+	"moldau.dev/storage-node/vfs"
+)
+
+// Deps are what a node stands on.
+type Deps struct {
+	Clock      clock.Clock
+	Log        *slog.Logger
+	Metadata   metadataclient.Client
+	FS         vfs.FS
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Service is one storage node. It implements storageclient.Storage.
+//
+//	NewService ── Start ──▶ serving ── Drain ──▶ no long polls, no new work ── Stop ──▶ clean-shutdown file
+type Service struct {
+	cfg     Config
+	clock   clock.Clock
+	log     *slog.Logger
+	meta    metadataclient.Client
+	fs      vfs.FS
+	metrics *metrics
+	flusher *flusher
+	files   *commitlog.FileCache
+
+	appendBytes, fetchBytes *semaphore.Weighted
+
+	lock      io.Closer // of the data directory
+	identity  identity
+	nodeEpoch atomic.Int64  // 0 until registered
+	draining  chan struct{} // closed by Drain
+	drainOnce sync.Once
+	loops     sync.WaitGroup
+	endLoops  context.CancelFunc
+
+	mu         sync.RWMutex
+	partitions map[storageclient.PartitionID]*partition
+	onDisk     map[topicid.ID]map[int32]bool // partitions that have a directory
+	reconciled map[topicid.ID]*metadataclient.Topic
+}
+
+var _ storageclient.Storage = (*Service)(nil)
+
+// NewService returns a node that does nothing before Start.
+func NewService(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg: cfg, clock: deps.Clock, log: deps.Log, meta: deps.Metadata, fs: deps.FS,
+		metrics:     newMetrics(deps.Registerer),
+		files:       commitlog.NewFileCache(cfg.MaxOpenFiles),
+		appendBytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
+		fetchBytes:  semaphore.NewWeighted(cfg.MaxInFlightBytes),
+		draining:    make(chan struct{}),
+		partitions:  map[storageclient.PartitionID]*partition{},
+		onDisk:      map[topicid.ID]map[int32]bool{},
+		reconciled:  map[topicid.ID]*metadataclient.Topic{},
+	}
+	s.flusher = newFlusher(cfg.FlushParallelism, func(n int) { s.metrics.flushed.Observe(float64(n)) })
+	if deps.Registerer != nil {
+		if err := deps.Registerer.Register(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Register serves the node's StorageService on r.
+func (s *Service) Register(r grpc.ServiceRegistrar) { storageclient.Serve(r, s) }
+
+// Storage is the door for callers of this process: a direct call.
+func (s *Service) Storage() storageclient.Storage { return s }
+
+// Start takes the data directory, registers the node and begins to follow
+// metadata. It returns once the node serves. A controller that does not answer
+// is asked again until ctx ends.
+func (s *Service) Start(ctx context.Context) error {
+	if err := s.takeDataDir(); err != nil {
+		return err
+	}
+	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.endLoops = cancel
+	s.loops.Go(s.flusher.run)
+	if err := s.register(ctx); err != nil {
+		s.abandon()
+		return err
+	}
+	s.reconcile()
+	for _, loop := range []func(context.Context){s.watch, s.heartbeat, s.retain} {
+		s.loops.Go(func() { loop(loops) })
+	}
+	return nil
+}
+
+// abandon undoes a Start that failed.
+func (s *Service) abandon() {
+	s.endLoops()
+	s.flusher.stop()
+	s.loops.Wait()
+	_ = s.lock.Close() // the failure of Start is what is told
+}
+
+// Ready returns nil if the node serves.
+func (s *Service) Ready() error {
+	if s.nodeEpoch.Load() == 0 {
+		return errcode.New(errcode.NodeUnavailable, "storage node %d is not registered yet", s.cfg.NodeID)
+	}
+	return s.notDraining()
+}
+
+func (s *Service) notDraining() error {
+	select {
+	case <-s.draining:
+		return errcode.New(errcode.ShuttingDown, "storage node %d is shutting down", s.cfg.NodeID)
+	default:
+		return nil
+	}
+}
+
+// admit refuses calls that cannot be served: before registration, while the
+// node drains, past their deadline (rule G3).
+func (s *Service) admit(ctx context.Context) error {
+	if err := s.Ready(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return errcode.Of(err)
+	}
+	return nil
+}
+
+// Drain refuses new work, ends long polls and tells the controller.
+func (s *Service) Drain(ctx context.Context) error {
+	s.drainOnce.Do(func() { close(s.draining) })
+	return s.beat(ctx)
+}
+
+// Stop makes everything durable, leaves the mark of a clean shutdown and gives
+// the data directory free. Calls must have ended.
+func (s *Service) Stop(context.Context) error {
+	s.drainOnce.Do(func() { close(s.draining) })
+	if s.endLoops == nil {
+		return nil // never started
+	}
+	s.endLoops()
+	s.flusher.stop()
+	s.loops.Wait()
+	clean := true
+	for _, p := range s.snapshot() {
+		clean = p.close() && clean
+	}
+	var err error
+	if clean {
+		err = s.writeCleanShutdown()
+	}
+	if e := s.lock.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+func itoa(n int32) string { return strconv.Itoa(int(n)) }
