@@ -12,20 +12,24 @@ import (
 
 func newDisk() *vfs.Memory { return vfs.NewMemory() }
 
-// failing is a disk whose log files fail on demand. It counts what a power
-// loss may come between.
+// failing is a disk that fails on demand: its log files alone, or, once the
+// power is off, all of it.
 type failing struct {
 	vfs.FS
 	noSync, noSpace atomic.Bool
-	steps           atomic.Int64
-	atStep          func(n int64)
+	// off is the number of the change to the disk that no longer happens, nor
+	// does any after it; 0 is never.
+	off   int64
+	steps atomic.Int64
 }
 
-func (d *failing) step() {
-	n := d.steps.Add(1)
-	if d.atStep != nil {
-		d.atStep(n)
+var errOff = errors.New("the power is off")
+
+func (d *failing) step() error {
+	if n := d.steps.Add(1); d.off > 0 && n >= d.off {
+		return errOff
 	}
+	return nil
 }
 
 func (d *failing) Open(name string) (vfs.File, error) {
@@ -34,8 +38,32 @@ func (d *failing) Open(name string) (vfs.File, error) {
 }
 
 func (d *failing) Create(name string) (vfs.File, error) {
+	if err := d.step(); err != nil {
+		return nil, err
+	}
 	f, err := d.FS.Create(name)
 	return d.wrap(f, name, err)
+}
+
+func (d *failing) Rename(from, to string) error {
+	if err := d.step(); err != nil {
+		return err
+	}
+	return d.FS.Rename(from, to)
+}
+
+func (d *failing) Remove(name string) error {
+	if err := d.step(); err != nil {
+		return err
+	}
+	return d.FS.Remove(name)
+}
+
+func (d *failing) SyncDir(dir string) error {
+	if err := d.step(); err != nil {
+		return err
+	}
+	return d.FS.SyncDir(dir)
 }
 
 func (d *failing) wrap(f vfs.File, name string, err error) (vfs.File, error) {
@@ -56,14 +84,25 @@ func (f *failingFile) WriteAt(p []byte, off int64) (int, error) {
 		n, _ := f.File.WriteAt(p[:len(p)/2], off) // as a disk does that fills up on the way
 		return n, &fs.PathError{Op: "write", Path: "log", Err: syscall.ENOSPC}
 	}
-	f.disk.step()
+	if err := f.disk.step(); err != nil {
+		return 0, err
+	}
 	return f.File.WriteAt(p, off)
+}
+
+func (f *failingFile) Truncate(size int64) error {
+	if err := f.disk.step(); err != nil {
+		return err
+	}
+	return f.File.Truncate(size)
 }
 
 func (f *failingFile) Sync() error {
 	if f.log && f.disk.noSync.Load() {
 		return errors.New("input/output error")
 	}
-	f.disk.step()
+	if err := f.disk.step(); err != nil {
+		return err
+	}
 	return f.File.Sync()
 }
