@@ -1,0 +1,47 @@
+# moldau. `make` lists what can be made.
+
+TOOL := go tool -modfile=.ci/tools/go.mod
+BUF  := go tool -modfile=.ci/buf/go.mod buf
+FUZZTIME ?= 5s
+# Hand-written Go; proto/gen is generated.
+PACKAGES = $(shell go list ./... | grep -v /proto/gen/)
+
+.DEFAULT_GOAL := help
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## run the whole platform in one process
+	go run ./services/moldau up
+
+build: ## build bin/moldau
+	CGO_ENABLED=0 go build -trimpath -o bin/moldau ./services/moldau
+
+test: ## vet, format check and all tests
+	go vet ./...
+	@unformatted=$$(find . -name '*.go' -not -path './proto/gen/*' | xargs gofmt -l); \
+		if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
+	go test -timeout 10m ./...
+
+race: ## all tests under the race detector
+	go test -race -timeout 15m ./...
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@go list ./... | while read -r pkg; do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; done
+
+lint: ## staticcheck, and buf's lint and format check
+	$(TOOL) staticcheck $(PACKAGES)
+	$(BUF) lint
+	$(BUF) format --diff --exit-code --path proto/moldau
+
+generate: ## generate proto/gen anew
+	$(BUF) generate --template proto/buf.gen.yaml
+
+bench: ## run the Go benchmarks
+	go test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+.PHONY: help up build test race fuzz lint generate bench
