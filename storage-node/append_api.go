@@ -152,6 +152,7 @@ func (p *partition) write(l *commitlog.Log, r *role, batch []byte, h *record.Hea
 		}
 		return p.fail(err)
 	}
+	p.largest.Store(max(p.largest.Load(), int64(len(batch))))
 	p.producers.Apply(h, now.UnixMilli())
 	r.counters.appended(len(batch), int(h.Count))
 	if r.config.Durable {

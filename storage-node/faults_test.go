@@ -1,7 +1,8 @@
 package storagenode
 
 import (
-	"math/rand/v2"
+	"math/rand"
+	"os"
 	"strings"
 	"testing"
 
@@ -38,17 +39,16 @@ func story(t *testing.T, c *cluster, id storageclient.PartitionID) map[int64]str
 func TestAcknowledgedBatchesSurvivePowerLossAtEveryStep(t *testing.T) {
 	configs := map[string]string{"segment.bytes": "1048576"}
 	whole := 0
-	for off := int64(1); whole < 3; off++ {
+	for off := 1; whole < 3; off++ {
 		mem := newDisk()
-		disk := &failing{FS: mem, off: off}
-		c := newCluster(t, disk)
+		mem.CrashAtStep(off)
+		c := newCluster(t, mem)
 		id := pid(c.meta.create("orders", 1, configs), 0)
 		acked := story(t, c, id)
-		if disk.steps.Load() < off {
+		if mem.Steps() < off {
 			whole++ // nothing was cut; the last bytes may still be torn
 		}
-		mem.PowerLoss(rand.New(rand.NewPCG(uint64(off), 1)))
-		c.fs = mem
+		mem.PowerLoss(rand.New(rand.NewSource(int64(off))))
 		s := c.start()
 		r := fetchFrom(t, s, id, 0)
 		if r.Err != nil {
@@ -70,18 +70,18 @@ func TestAcknowledgedBatchesSurvivePowerLossAtEveryStep(t *testing.T) {
 }
 
 func TestFailedFsyncIsNeverAcknowledgedNorTriedAgain(t *testing.T) {
-	disk := &failing{FS: newDisk()}
-	c := newCluster(t, disk)
+	disk := &failing{}
+	c := newCluster(t, vfs.Faulty(newDisk(), disk.rule))
 	topic := c.meta.create("orders", 2, nil)
 	s := c.start()
 	mustAppend(t, s, pid(topic, 0), batch(t, 1, "a", idempotent(1, 0, 0)))
-	disk.noSync.Store(true)
+	disk.sync.Store(true)
 	for range 2 { // the second is a duplicate of what is not durable
 		if r := appendTo(t, s, pid(topic, 0), batch(t, 1, "b", idempotent(1, 0, 1)), storageclient.AcksAll); !errcode.Is(r.Err, errcode.StorageError) {
 			t.Fatalf("got %+v", r)
 		}
 	}
-	disk.noSync.Store(false)
+	disk.sync.Store(false)
 	if r := appendTo(t, s, pid(topic, 0), batch(t, 1, "c"), storageclient.AcksAll); !errcode.Is(r.Err, errcode.StorageError) {
 		t.Fatalf("the fsync was tried again: %+v", r)
 	}
@@ -100,18 +100,18 @@ func TestFailedFsyncIsNeverAcknowledgedNorTriedAgain(t *testing.T) {
 }
 
 func TestFullDiskRefusesAndGoesOnOnceThereIsRoom(t *testing.T) {
-	disk := &failing{FS: newDisk()}
-	c := newCluster(t, disk)
+	disk := &failing{}
+	c := newCluster(t, vfs.Faulty(newDisk(), disk.rule))
 	id := pid(c.meta.create("orders", 1, nil), 0)
 	s := c.start()
 	mustAppend(t, s, id, batch(t, 1, "a"))
-	disk.noSpace.Store(true)
+	disk.space.Store(true)
 	for _, acks := range []storageclient.Acks{storageclient.AcksAll, storageclient.AcksLeader, storageclient.AcksNone} {
 		if r := appendTo(t, s, id, batch(t, 1, "lost"), acks); !errcode.Is(r.Err, errcode.DiskFull) {
 			t.Fatalf("acks %d: %+v", acks, r)
 		}
 	}
-	disk.noSpace.Store(false)
+	disk.space.Store(false)
 	if got := mustAppend(t, s, id, batch(t, 1, "b")); got != 1 {
 		t.Fatalf("appended at %d, want 1", got)
 	}
@@ -166,7 +166,7 @@ func restart(c *cluster) *Service {
 // flip changes one byte of a partition's first segment.
 func flip(t *testing.T, disk vfs.FS, dir string, at int) {
 	t.Helper()
-	f, err := disk.Open(dir + "/00000000000000000000.log")
+	f, err := disk.OpenFile(dir+"/00000000000000000000.log", os.O_RDWR)
 	if err != nil {
 		t.Fatal(err)
 	}

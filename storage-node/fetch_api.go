@@ -132,7 +132,7 @@ func (f *fetch) readPart(part *fetchPart, maxBytes int) {
 		return
 	}
 	limit = max(limit, 1)
-	if !f.grow(part, limit) {
+	if !f.grow(part, part.p.room(part.log, part.next, hw, limit)) {
 		return
 	}
 	had := len(part.buf)
@@ -145,6 +145,22 @@ func (f *fetch) readPart(part *fetchPart, maxBytes int) {
 		err = part.p.readError(err)
 	}
 	part.err, part.next = err, next
+}
+
+// room guesses how large a buffer a read of [from, to) needs, so that a fetch
+// of many partitions with generous limits takes no more memory than they have
+// to give: their share of the log by offsets, doubled, and one batch. Where it
+// guesses too low the read makes room itself.
+func (p *partition) room(l *commitlog.Log, from, to int64, limit int) int {
+	batch := int(p.largest.Load())
+	if batch == 0 {
+		batch = int(p.role.Load().config.MaxMessageBytes)
+	}
+	perOffset := l.Size()/max(l.EndOffset()-l.StartOffset(), 1) + 1
+	if to-from >= int64(limit)/perOffset {
+		return max(limit, min(batch, 2*limit))
+	}
+	return min(max(limit, batch), 2*int((to-from)*perOffset)+batch)
 }
 
 // grow makes room for limit more bytes, out of the node's budget. Where the

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 
 	"github.com/google/uuid"
+
+	"moldau.dev/storage-node/vfs"
 )
 
 // The files of a data directory, beside partitions/.
@@ -20,6 +23,9 @@ type identity struct {
 	ClusterID string `json:"cluster_id"`
 	NodeID    int32  `json:"node_id"`
 	NodeEpoch int64  `json:"node_epoch"`
+	// BootID of the kernel that last wrote here. Where it is the running one's,
+	// what was appended is in the page cache even after a kill (rule N3).
+	BootID string `json:"boot_id"`
 
 	// previousEpoch is the node epoch of the clean shutdown before this start, or
 	// 0; incarnation names this start. Neither is kept.
@@ -30,8 +36,14 @@ type identity struct {
 // takeDataDir locks the data directory, checks whose it is and consumes the
 // mark of a clean shutdown: from here on a crash is an unclean one (rule N2).
 func (s *Service) takeDataDir() (err error) {
-	if err := s.fs.MkdirAll(path.Join(s.cfg.DataDir, partitionsDir)); err != nil {
+	if err := s.fs.MkdirAll(s.file(partitionsDir)); err != nil {
 		return fmt.Errorf("make data directory %s: %w", s.cfg.DataDir, err)
+	}
+	// Names first: what is found below must not be lost with the next power cut.
+	for _, dir := range []string{s.file(partitionsDir), s.cfg.DataDir, path.Dir(s.cfg.DataDir)} {
+		if err := s.fs.SyncDir(dir); err != nil {
+			return fmt.Errorf("sync directory %s: %w", dir, err)
+		}
 	}
 	if s.lock, err = s.fs.Lock(s.file(lockFile)); err != nil {
 		return fmt.Errorf("data directory %s is in use by another storage node, or cannot be locked: %w", s.cfg.DataDir, err)
@@ -54,7 +66,7 @@ func (s *Service) file(name string) string { return path.Join(s.cfg.DataDir, nam
 
 func (s *Service) readIdentity() error {
 	s.identity = identity{NodeID: s.cfg.NodeID, incarnation: uuid.NewString()}
-	b, err := readFile(s.fs, s.file(identityFile))
+	b, err := vfs.ReadFile(s.fs, s.file(identityFile))
 	if isNotExist(err) {
 		return nil
 	}
@@ -73,11 +85,21 @@ func (s *Service) readIdentity() error {
 }
 
 func (s *Service) writeIdentity() error {
+	s.identity.BootID = bootID(s.fs)
 	b, err := json.Marshal(s.identity)
 	if err != nil {
 		return fmt.Errorf("encode node identity: %w", err)
 	}
-	return writeFile(s.fs, s.file(identityFile), b)
+	return vfs.WriteFile(s.fs, s.file(identityFile), b)
+}
+
+// bootID is the running kernel's, or empty where it cannot be told.
+func bootID(fs vfs.FS) string {
+	b, err := vfs.ReadFile(fs, "/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 type cleanShutdown struct {
@@ -85,7 +107,7 @@ type cleanShutdown struct {
 }
 
 func (s *Service) consumeCleanShutdown() error {
-	b, err := readFile(s.fs, s.file(cleanShutdownFile))
+	b, err := vfs.ReadFile(s.fs, s.file(cleanShutdownFile))
 	if isNotExist(err) {
 		return nil
 	}
@@ -105,13 +127,13 @@ func (s *Service) writeCleanShutdown() error {
 	if err != nil {
 		return fmt.Errorf("encode clean-shutdown file: %w", err)
 	}
-	return writeFile(s.fs, s.file(cleanShutdownFile), b)
+	return vfs.WriteFile(s.fs, s.file(cleanShutdownFile), b)
 }
 
 // findPartitions notes which partitions have a directory. None is opened, and
 // one that metadata does not know is left as it is (rule N9).
 func (s *Service) findPartitions() error {
-	names, err := s.fs.List(path.Join(s.cfg.DataDir, partitionsDir))
+	names, err := s.fs.List(s.file(partitionsDir))
 	if err != nil {
 		return fmt.Errorf("list partitions: %w", err)
 	}

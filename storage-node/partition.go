@@ -32,7 +32,8 @@ type partition struct {
 	// fault, once set, stays until the process restarts: why nothing is appended.
 	fault   atomic.Pointer[errcode.Error]
 	waiting waitList
-	dirty   atomic.Bool // is on the flusher's list
+	largest atomic.Int64 // bytes of the largest batch appended since the start
+	dirty   atomic.Bool  // is on the flusher's list
 
 	// care is held by retention and compaction, which run beside appends, and
 	// taken before mu by who lets go of the log.
