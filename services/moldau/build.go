@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"moldau.dev/metadata"
+	"moldau.dev/metadata/metadataclient"
+	"moldau.dev/metadata/store"
+	"moldau.dev/services/lifecycle"
+	storagenode "moldau.dev/storage-node"
+	"moldau.dev/storage-node/vfs"
+)
+
+func buildMetadata(p *process) []lifecycle.Part {
+	s := p.settings.Metadata
+	parts := []lifecycle.Part{{
+		Name: "metadata",
+		Start: func(ctx context.Context) error {
+			cfg := metadata.Default()
+			cfg.ListenAddr, cfg.StoreKind, cfg.DataDir = s.Listen, s.Store, p.dir("metadata")
+			cfg.FenceTimeout, cfg.AckTimeout, cfg.NumPartitions = s.FenceTimeout, s.AckTimeout, s.Partitions
+			service, err := metadata.NewService(cfg, metadata.Deps{Clock: p.clock, Log: p.log, Registerer: p.registry})
+			if errors.Is(err, store.ErrLocked) {
+				return dirInUse(p.settings.DataDir)
+			}
+			if err != nil {
+				return err
+			}
+			p.metadata = service
+			return service.Start(ctx)
+		},
+		Stop: func(ctx context.Context) error { return p.metadata.Stop(ctx) },
+	}}
+	if !p.alone {
+		parts = append(parts, p.internalServer("metadata", "metadata.listen", s.Listen,
+			func(r grpc.ServiceRegistrar) { p.metadata.Register(r) }))
+	}
+	return parts
+}
+
+func dirInUse(dir string) error {
+	return precondition("stop the other moldau, or give this one another folder with --data",
+		"the data folder %s is in use by another process", dir)
+}
+
+func buildStorageNodes(p *process) []lifecycle.Part {
+	var parts []lifecycle.Part
+	for i := range max(p.nodes, 1) {
+		parts = append(parts, p.storageNode(p.settings.StorageNode.ID+int32(i))...)
+	}
+	return parts
+}
+
+func (p *process) storageNode(id int32) []lifecycle.Part {
+	s := p.settings.StorageNode
+	name := fmt.Sprintf("storage-node-%d", id)
+	var service *storagenode.Service
+	var door metadataclient.Client
+	parts := []lifecycle.Part{{
+		Name: name,
+		Start: func(ctx context.Context) (err error) {
+			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: name}); err != nil {
+				return err
+			}
+			cfg := storagenode.DefaultConfig()
+			cfg.NodeID, cfg.DataDir, cfg.Rack = id, p.dir(name), s.Rack
+			cfg.Listen, cfg.Advertise = s.Listen, s.Advertise
+			service, err = storagenode.NewService(cfg, storagenode.Deps{
+				Clock: p.clock, Log: p.log, Metadata: door, FS: vfs.OS{},
+				Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"node": fmt.Sprint(id)}, p.registry),
+			})
+			if err == nil {
+				err = service.Start(ctx)
+			}
+			if err != nil {
+				return errors.Join(err, door.Close())
+			}
+			p.stored[id] = service.Storage()
+			return nil
+		},
+		Drain: func(ctx context.Context) error { return service.Drain(ctx) },
+		Stop:  func(ctx context.Context) error { return errors.Join(service.Stop(ctx), door.Close()) },
+	}}
+	if !p.alone {
+		parts = append(parts, p.internalServer(name, "storage_node.listen", s.Listen,
+			func(r grpc.ServiceRegistrar) { service.Register(r) }))
+	}
+	return parts
+}

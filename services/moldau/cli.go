@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+	"moldau.dev/services/transport"
+)
+
+const (
+	defaultTimeout = 15 * time.Second
+	maxAnswerBytes = 64 << 20
+)
+
+// cli is what all verbs share: the flags that stand before them.
+type cli struct {
+	configFile string
+	addr       string
+	set        []string
+	timeout    time.Duration
+}
+
+// settings loads the effective settings over defaults, with the verb's own
+// flags last.
+func (c *cli) settings(defaults Settings, own map[string]any) (Settings, error) {
+	flags := map[string]any{}
+	for _, kv := range c.set {
+		key, value, ok := strings.Cut(kv, "=")
+		if !ok {
+			return Settings{}, usagef("--set %s: not KEY=VALUE", kv)
+		}
+		flags[key] = value
+	}
+	for key, value := range own {
+		flags[key] = value
+	}
+	if c.addr != "" {
+		flags["addr"] = c.addr
+	}
+	return loadSettings(defaults, c.configFile, flags)
+}
+
+// gateway are the stubs of one connection to a gateway.
+type gateway struct {
+	addr    string
+	conn    *grpc.ClientConn
+	topics  moldauv1.TopicServiceClient
+	cluster moldauv1.ClusterServiceClient
+	produce moldauv1.ProduceServiceClient
+	read    moldauv1.ReadServiceClient
+}
+
+func (c *cli) dial() (*gateway, error) {
+	s, err := c.settings(defaultSettings(), nil)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := transport.Dial(s.Addr, transport.DialOptions{Audience: transport.External, MaxRecvBytes: maxAnswerBytes})
+	if err != nil {
+		return nil, usagef("address %q: %w", s.Addr, err)
+	}
+	return &gateway{
+		addr: s.Addr, conn: conn,
+		topics: moldauv1.NewTopicServiceClient(conn), cluster: moldauv1.NewClusterServiceClient(conn),
+		produce: moldauv1.NewProduceServiceClient(conn), read: moldauv1.NewReadServiceClient(conn),
+	}, nil
+}
+
+func (g *gateway) close() { _ = g.conn.Close() }
+
+// call runs f with a connection and a deadline.
+func (c *cli) call(cmd *cobra.Command, f func(context.Context, *gateway) error) error {
+	g, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+	defer cancel()
+	return f(ctx, g)
+}
+
+// stream is call without a deadline, for verbs that run until they are done.
+func (c *cli) stream(cmd *cobra.Command, f func(context.Context, *gateway) error) error {
+	g, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	return f(ctx, g)
+}
+
+// completeTopics offers the names of topics to the shell.
+func (c *cli) completeTopics(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	err := c.call(cmd, func(ctx context.Context, g *gateway) error {
+		resp, err := g.topics.ListTopics(ctx, &moldauv1.ListTopicsRequest{Prefix: prefix, PageSize: 100})
+		for _, t := range resp.GetTopics() {
+			names = append(names, t.GetName())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+)
+
+func (c *cli) clusterCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "cluster", Short: "Look at the cluster"}
+	var out outputFlag
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "Show the nodes and what they carry",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+				resp, err := g.cluster.GetCluster(ctx, &moldauv1.GetClusterRequest{})
+				if err != nil {
+					return err
+				}
+				if isTerminal(cmd.OutOrStdout()) && (out.format == "table" || out.format == "wide") {
+					fmt.Fprintf(cmd.OutOrStdout(), "cluster %s: %d topics, %d partitions, %d of them offline\n",
+						resp.GetClusterId(), resp.GetTopicCount(), resp.GetPartitionCount(), resp.GetOfflinePartitionCount())
+				}
+				return out.show(cmd.OutOrStdout(), nodesAnswer(resp))
+			})
+		},
+	}
+	out.add(status)
+	cmd.AddCommand(status)
+	return cmd
+}
+
+func nodesAnswer(resp *moldauv1.GetClusterResponse) answer {
+	a := answer{message: resp, header: []string{"NODE", "STATE", "LEADS", "REPLICAS", "RACK", "ADDRESS"}, wide: 4}
+	for _, n := range resp.GetNodes() {
+		a.names = append(a.names, itoa(n.GetId()))
+		state := strings.ToLower(strings.TrimPrefix(n.GetState().String(), "NODE_STATE_"))
+		a.rows = append(a.rows, []string{
+			itoa(n.GetId()), state, itoa(n.GetLeaderCount()), itoa(n.GetReplicaCount()), n.GetRack(), n.GetAddress(),
+		})
+	}
+	return a
+}

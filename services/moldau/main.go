@@ -1,0 +1,92 @@
+// Command moldau is the one binary: every role of the platform, alone or with
+// others in one process, and the command line that talks to a gateway.
+//
+// Above it is only the user; below it are all services. The invariant to
+// remember: roles.go is the one place that knows which roles exist, in river
+// order, and a process starts up it and stops down it.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := untilSignal()
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
+	return report(errs, root.ExecuteContext(ctx))
+}
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends. The
+// second one ends the process at once, as if nobody caught it.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+func newRoot() *cobra.Command {
+	c := &cli{}
+	root := &cobra.Command{
+		Use:           "moldau",
+		Short:         "Event streaming with Kafka's semantics, over gRPC",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.configFile, "config", "", "config file; the default is moldau/config.yaml in the user's config folder, where it exists")
+	flags.StringVar(&c.addr, "addr", "", "gRPC address of a gateway, for the verbs (default 127.0.0.1:9090)")
+	flags.StringArrayVar(&c.set, "set", nil, "any setting, as KEY=VALUE; see moldau config print")
+	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long one request may take")
+	root.AddCommand(
+		c.upCommand(), c.runCommand(), c.configCommand(), c.healthCommand(), c.doctorCommand(), c.versionCommand(),
+		c.topicCommand(), c.produceCommand(), c.consumeCommand(), c.clusterCommand(),
+	)
+	root.AddCommand(c.roleCommands()...)
+	markUsageErrors(root)
+	return root
+}
+
+// markUsageErrors makes wrong arguments exit with the code of wrong usage.
+func markUsageErrors(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		markUsageErrors(sub)
+	}
+	check := cmd.Args
+	if check == nil {
+		if !cmd.HasSubCommands() {
+			return
+		}
+		check = noSuchVerb
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage(err)
+		}
+		return nil
+	}
+}
+
+func noSuchVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usagef("%s has no verb %q", cmd.CommandPath(), args[0])
+}

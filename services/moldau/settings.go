@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"moldau.dev/services/config"
+	"moldau.dev/services/telemetry"
+)
+
+// Settings are all that a process can be told: by a file, by MOLDAU_*
+// variables and by flags, the later over the earlier.
+type Settings struct {
+	// Addr is the gRPC door of a gateway, for the verbs.
+	Addr string `koanf:"addr"`
+	// DataDir holds all that the roles of this process keep; each role has a
+	// folder in it.
+	DataDir string `koanf:"data_dir"`
+	// AdminListen is for metrics, health, profiles and this config; keep it on
+	// loopback.
+	AdminListen string `koanf:"admin_listen"`
+
+	Log         telemetry.LogConfig   `koanf:"log"`
+	Trace       telemetry.TraceConfig `koanf:"trace"`
+	Metadata    metadataSettings      `koanf:"metadata"`
+	StorageNode storageNodeSettings   `koanf:"storage_node"`
+	Gateway     gatewaySettings       `koanf:"gateway"`
+}
+
+type metadataSettings struct {
+	Listen string `koanf:"listen"`
+	// Target is where the other roles find metadata; a gRPC target.
+	Target       string        `koanf:"target"`
+	Store        string        `koanf:"store"` // embedded or memory
+	FenceTimeout time.Duration `koanf:"fence_timeout"`
+	AckTimeout   time.Duration `koanf:"ack_timeout"`
+	Partitions   int32         `koanf:"num_partitions"` // of a topic that does not say
+}
+
+type storageNodeSettings struct {
+	ID        int32  `koanf:"id"` // never changes
+	Rack      string `koanf:"rack"`
+	Listen    string `koanf:"listen"`
+	Advertise string `koanf:"advertise"` // empty: Listen
+}
+
+type gatewaySettings struct {
+	GRPCListen     string   `koanf:"grpc_listen"`
+	HTTPListen     string   `koanf:"http_listen"`
+	AutoCreate     bool     `koanf:"auto_create_topics"`
+	AllowedOrigins []string `koanf:"allowed_origins"` // of browsers' pages
+}
+
+func defaultSettings() Settings {
+	return Settings{
+		Addr:        "127.0.0.1:9090",
+		DataDir:     "data",
+		AdminListen: "127.0.0.1:8081",
+		Log:         telemetry.DefaultLog(),
+		Trace:       telemetry.DefaultTrace(),
+		Metadata: metadataSettings{
+			Listen: "127.0.0.1:9191", Target: "127.0.0.1:9191", Store: "embedded",
+			FenceTimeout: 4 * time.Second, AckTimeout: 5 * time.Second, Partitions: 1,
+		},
+		StorageNode: storageNodeSettings{ID: 1, Listen: "127.0.0.1:9192"},
+		Gateway:     gatewaySettings{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8080"},
+	}
+}
+
+// Validate checks what no role checks itself.
+func (s Settings) Validate() error {
+	if s.DataDir == "" {
+		return errors.New("data_dir: empty")
+	}
+	return nil
+}
+
+// loadSettings reads the file that the user names, else the one in the user's
+// config folder where it exists.
+func loadSettings(defaults Settings, file string, flags map[string]any) (Settings, error) {
+	src := config.Sources{FileName: file, Env: os.Environ(), Flags: flags}
+	path := cmp.Or(file, userConfigFile())
+	if path != "" {
+		text, err := os.ReadFile(path)
+		if err != nil && (file != "" || !errors.Is(err, os.ErrNotExist)) {
+			return Settings{}, usagef("read the config file: %w", err)
+		}
+		src.FileName, src.File = path, text
+	}
+	s, err := config.Load(defaults, src)
+	if err != nil {
+		return Settings{}, usage(fmt.Errorf("config: %w", err))
+	}
+	return s, nil
+}
+
+func userConfigFile() string {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "moldau", "config.yaml")
+}
