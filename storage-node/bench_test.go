@@ -25,7 +25,7 @@ func sized(b *testing.B, n int) []byte {
 
 // benchCluster is a node on the real disk.
 func benchCluster(b *testing.B) *cluster {
-	c := newCluster(b, vfs.OS())
+	c := newCluster(b, vfs.OS{})
 	dir := b.TempDir()
 	c.edit = func(cfg *Config) { cfg.DataDir = dir }
 	return c

@@ -1,8 +1,7 @@
 package storagenode
 
 import (
-	"math/rand"
-	"os"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -48,7 +47,7 @@ func TestAcknowledgedBatchesSurvivePowerLossAtEveryStep(t *testing.T) {
 		if mem.Steps() < off {
 			whole++ // nothing was cut; the last bytes may still be torn
 		}
-		mem.PowerLoss(rand.New(rand.NewSource(int64(off))))
+		mem.PowerLoss(rand.New(rand.NewPCG(uint64(off), 1)))
 		s := c.start()
 		r := fetchFrom(t, s, id, 0)
 		if r.Err != nil {
@@ -166,7 +165,7 @@ func restart(c *cluster) *Service {
 // flip changes one byte of a partition's first segment.
 func flip(t *testing.T, disk vfs.FS, dir string, at int) {
 	t.Helper()
-	f, err := disk.OpenFile(dir+"/00000000000000000000.log", os.O_RDWR)
+	f, err := disk.Open(dir + "/00000000000000000000.log")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func (s *Service) file(name string) string { return path.Join(s.cfg.DataDir, nam
 
 func (s *Service) readIdentity() error {
 	s.identity = identity{NodeID: s.cfg.NodeID, incarnation: uuid.NewString()}
-	b, err := vfs.ReadFile(s.fs, s.file(identityFile))
+	b, err := readFile(s.fs, s.file(identityFile))
 	if isNotExist(err) {
 		return nil
 	}
@@ -90,12 +90,12 @@ func (s *Service) writeIdentity() error {
 	if err != nil {
 		return fmt.Errorf("encode node identity: %w", err)
 	}
-	return vfs.WriteFile(s.fs, s.file(identityFile), b)
+	return writeFile(s.fs, s.file(identityFile), b)
 }
 
 // bootID is the running kernel's, or empty where it cannot be told.
 func bootID(fs vfs.FS) string {
-	b, err := vfs.ReadFile(fs, "/proc/sys/kernel/random/boot_id")
+	b, err := readFile(fs, "/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
@@ -107,7 +107,7 @@ type cleanShutdown struct {
 }
 
 func (s *Service) consumeCleanShutdown() error {
-	b, err := vfs.ReadFile(s.fs, s.file(cleanShutdownFile))
+	b, err := readFile(s.fs, s.file(cleanShutdownFile))
 	if isNotExist(err) {
 		return nil
 	}
@@ -127,7 +127,7 @@ func (s *Service) writeCleanShutdown() error {
 	if err != nil {
 		return fmt.Errorf("encode clean-shutdown file: %w", err)
 	}
-	return vfs.WriteFile(s.fs, s.file(cleanShutdownFile), b)
+	return writeFile(s.fs, s.file(cleanShutdownFile), b)
 }
 
 // findPartitions notes which partitions have a directory. None is opened, and

@@ -9,7 +9,6 @@ import (
 	"moldau.dev/services/topicconfig"
 	"moldau.dev/storage-node/commitlog"
 	"moldau.dev/storage-node/producer"
-	"moldau.dev/storage-node/vfs"
 )
 
 // The files of a partition's directory beside the log's own.
@@ -62,7 +61,7 @@ func (p *partition) makeDir(topic string) error {
 	if err := fs.MkdirAll(p.dir); err != nil {
 		return err
 	}
-	if err := vfs.WriteFile(fs, path.Join(p.dir, nameFile), []byte(topic+"\n")); err != nil {
+	if err := writeFile(fs, path.Join(p.dir, nameFile), []byte(topic+"\n")); err != nil {
 		return err
 	}
 	if err := fs.SyncDir(path.Dir(p.dir)); err != nil {
@@ -78,7 +77,7 @@ func (p *partition) makeDir(topic string) error {
 func (p *partition) restoreProducers(l *commitlog.Log) error {
 	limit, file := p.node.cfg.MaxProducers, path.Join(p.dir, producersFile)
 	p.producers, p.snapEnd = producer.New(limit), l.StartOffset()
-	b, err := vfs.ReadFile(p.node.fs, file)
+	b, err := readFile(p.node.fs, file)
 	if err == nil {
 		state, end, bad := producer.Restore(b, limit)
 		switch {
@@ -139,7 +138,7 @@ func (p *partition) saveProducers(l *commitlog.Log) error {
 		return p.fail(err)
 	}
 	p.advance(end)
-	if err := vfs.WriteFile(p.node.fs, path.Join(p.dir, producersFile), p.producers.AppendSnapshot(nil, end)); err != nil {
+	if err := writeFile(p.node.fs, path.Join(p.dir, producersFile), p.producers.AppendSnapshot(nil, end)); err != nil {
 		return err
 	}
 	p.snapEnd = end
