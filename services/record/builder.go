@@ -49,21 +49,7 @@ func (b *Builder) Append(r *Record) {
 	}
 	b.maxTime = max(b.maxTime, r.Timestamp)
 	timeDelta, offsetDelta := r.Timestamp-b.baseTime, int64(b.count)
-	size := recordSize(r, timeDelta, offsetDelta)
-	dst := slices.Grow(b.raw, varintLen(int64(size))+size)
-	dst = appendVarint(dst, int64(size))
-	dst = append(dst, 0) // attributes: none are defined
-	dst = appendVarint(dst, timeDelta)
-	dst = appendVarint(dst, offsetDelta)
-	dst = appendBytes(dst, r.Key)
-	dst = appendBytes(dst, r.Value)
-	dst = appendVarint(dst, int64(len(r.Headers)))
-	for i := range r.Headers {
-		dst = appendVarint(dst, int64(len(r.Headers[i].Key)))
-		dst = append(dst, r.Headers[i].Key...)
-		dst = appendBytes(dst, r.Headers[i].Value)
-	}
-	b.raw = dst
+	b.raw = appendRecord(b.raw, r, timeDelta, offsetDelta)
 	b.count++
 }
 
@@ -108,6 +94,25 @@ func (b *Builder) Build(dst []byte) ([]byte, error) {
 		return dst, invalid(TooLarge, "%d bytes", len(out)-len(dst))
 	}
 	return out, nil
+}
+
+// appendRecord appends r with its length.
+func appendRecord(dst []byte, r *Record, timeDelta, offsetDelta int64) []byte {
+	size := recordSize(r, timeDelta, offsetDelta)
+	dst = slices.Grow(dst, varintLen(int64(size))+size)
+	dst = appendVarint(dst, int64(size))
+	dst = append(dst, 0) // attributes: none are defined
+	dst = appendVarint(dst, timeDelta)
+	dst = appendVarint(dst, offsetDelta)
+	dst = appendBytes(dst, r.Key)
+	dst = appendBytes(dst, r.Value)
+	dst = appendVarint(dst, int64(len(r.Headers)))
+	for i := range r.Headers {
+		dst = appendVarint(dst, int64(len(r.Headers[i].Key)))
+		dst = append(dst, r.Headers[i].Key...)
+		dst = appendBytes(dst, r.Headers[i].Value)
+	}
+	return dst
 }
 
 // recordSize is the size in bytes of a record without its length.
