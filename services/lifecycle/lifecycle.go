@@ -49,8 +49,10 @@ type Part struct {
 	// Start returns once the part can serve. Its context ends with startup's
 	// failure or the process's stop, so nothing long-lived may hang on it.
 	Start func(ctx context.Context) error
-	// Run works until its context ends, which happens after Stop. To return
-	// earlier, with or without an error, is a failure that stops the process.
+	// Run works until its context ends, which happens after Stop. What Stop ends
+	// may return as soon as Stop is called, with nil or context.Canceled; to
+	// return earlier, with or without an error, is a failure that stops the
+	// process.
 	Run func(ctx context.Context) error
 	// Drain refuses new work and hands over what can be handed over.
 	Drain func(ctx context.Context) error
@@ -111,8 +113,9 @@ type run struct {
 
 type runningPart struct {
 	Part
-	cancel context.CancelFunc
-	done   chan struct{} // closed when Part.Run has returned
+	cancel   context.CancelFunc
+	stopping atomic.Bool   // set before Part.Stop is called
+	done     chan struct{} // closed when Part.Run has returned
 }
 
 // start reports whether all parts have started. To be asked to stop meanwhile
@@ -145,7 +148,7 @@ func (r *run) launch(ctx context.Context, p Part) {
 		defer close(rp.done)
 		err := p.Run(ctx)
 		switch {
-		case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
+		case rp.stopping.Load() && (err == nil || errors.Is(err, context.Canceled)):
 		case err == nil:
 			r.failed <- fmt.Errorf("run %s: ended unasked", p.Name)
 		default:
@@ -188,6 +191,7 @@ func (r *run) drainAndStop(ctx context.Context) error {
 	}
 	r.group.enter(Stopping)
 	errs = r.downward(errs, func(p *runningPart) error {
+		p.stopping.Store(true)
 		err := wrap("stop", p.Name, call(ctx, p.Stop))
 		p.cancel()
 		<-p.done

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -114,6 +115,23 @@ func TestRunningPartEndsAfterItsStop(t *testing.T) {
 		t.Error(err)
 	}
 	d.expect(t, "start loop", "drain loop", "stop loop", "ended loop")
+}
+
+// A server returns from serving as soon as it is told to stop: that may not hide
+// why the process stops.
+func TestPartThatItsStopEndsIsNoFailure(t *testing.T) {
+	told := make(chan struct{})
+	server := Part{
+		Name: "server",
+		Run:  func(context.Context) error { <-told; return context.Canceled },
+		Stop: func(context.Context) error { close(told); runtime.Gosched(); return nil },
+	}
+	cause := errors.New("port taken")
+	bad := Part{Name: "gateway", Start: func(context.Context) error { return cause }}
+	g, _ := newGroup(server, bad)
+	if err := g.Run(t.Context()); !errors.Is(err, cause) || errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want only %v", err, cause)
+	}
 }
 
 func TestHangingStopIsLeftBehindAtTheHardCap(t *testing.T) {
