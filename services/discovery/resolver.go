@@ -20,7 +20,7 @@ type instanceKey struct{}
 // InstanceOf returns the instance behind an address that this package
 // resolved, for pickers that choose by id or rack.
 func InstanceOf(a resolver.Address) (Instance, bool) {
-	i, ok := a.BalancerAttributes.Value(instanceKey{}).(Instance)
+	i, ok := a.Attributes.Value(instanceKey{}).(Instance)
 	return i, ok
 }
 
@@ -64,7 +64,7 @@ func (w *watcher) update(role string, list []Instance) {
 	}
 	addrs := make([]resolver.Address, len(list))
 	for i, inst := range list {
-		addrs[i] = resolver.Address{Addr: inst.Addr, BalancerAttributes: attributes.New(instanceKey{}, inst)}
+		addrs[i] = resolver.Address{Addr: inst.Addr, Attributes: attributes.New(instanceKey{}, inst)}
 	}
 	// An error means that the balancer dislikes the list; it keeps the old
 	// one, and the next update brings a whole list again.

@@ -3,14 +3,52 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 
+	"moldau.dev/gateway"
+	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/lifecycle"
+	"moldau.dev/services/transport"
+	"moldau.dev/storage-node/storageclient"
 )
 
-// buildGateway refuses to start: this version has no gateway to build.
-func buildGateway(*process) []lifecycle.Part {
+func buildGateway(p *process) []lifecycle.Part {
+	s := p.settings.Gateway
+	var service *gateway.Service
+	var door metadataclient.Client
+	var pool *storageclient.Pool
 	return []lifecycle.Part{{
-		Name:  "gateway",
-		Start: func(context.Context) error { return errors.New("this build has no gateway") },
+		Name: "gateway",
+		Start: func(ctx context.Context) (err error) {
+			host, _ := os.Hostname()
+			id := host + " " + s.GRPCListen
+			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: "gateway", GatewayID: id}); err != nil {
+				return err
+			}
+			pool = storageclient.NewPool(door.View, transport.DialOptions{Tracing: p.tracing, MaxRecvBytes: maxAnswerBytes})
+			for node, local := range p.stored {
+				pool.AddLocal(node, local)
+			}
+			cfg := gateway.DefaultConfig()
+			cfg.GRPCListen, cfg.HTTPListen = s.GRPCListen, s.HTTPListen
+			cfg.AllowedOrigins, cfg.AutoCreateTopics = s.AllowedOrigins, s.AutoCreate
+			service, err = gateway.NewService(cfg, gateway.Deps{
+				Clock: p.clock, Log: p.log, Metadata: door, Nodes: pool, Version: version(), Tracing: p.tracing,
+				Registerer: p.registerer("gateway"),
+			})
+			if err == nil {
+				err = service.Start(ctx)
+			}
+			if err != nil {
+				return errors.Join(err, pool.Close(), door.Close())
+			}
+			p.doors.grpc, p.doors.http = service.GRPCAddr(), service.HTTPAddr()
+			return nil
+		},
+		Run:   func(ctx context.Context) error { return service.Run(ctx) },
+		Drain: func(ctx context.Context) error { return service.Drain(ctx) },
+		Stop: func(ctx context.Context) error {
+			return errors.Join(service.Stop(ctx), pool.Close(), door.Close())
+		},
 	}}
 }

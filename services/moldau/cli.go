@@ -45,8 +45,8 @@ func (c *cli) settings(defaults Settings, own map[string]any) (Settings, error) 
 	return loadSettings(defaults, c.configFile, flags)
 }
 
-// gateway are the stubs of one connection to a gateway.
-type gateway struct {
+// stubs are those of one connection to a gateway.
+type stubs struct {
 	addr    string
 	conn    *grpc.ClientConn
 	topics  moldauv1.TopicServiceClient
@@ -55,7 +55,7 @@ type gateway struct {
 	read    moldauv1.ReadServiceClient
 }
 
-func (c *cli) dial() (*gateway, error) {
+func (c *cli) dial() (*stubs, error) {
 	s, err := c.settings(defaultSettings(), nil)
 	if err != nil {
 		return nil, err
@@ -64,17 +64,17 @@ func (c *cli) dial() (*gateway, error) {
 	if err != nil {
 		return nil, usagef("address %q: %w", s.Addr, err)
 	}
-	return &gateway{
+	return &stubs{
 		addr: s.Addr, conn: conn,
 		topics: moldauv1.NewTopicServiceClient(conn), cluster: moldauv1.NewClusterServiceClient(conn),
 		produce: moldauv1.NewProduceServiceClient(conn), read: moldauv1.NewReadServiceClient(conn),
 	}, nil
 }
 
-func (g *gateway) close() { _ = g.conn.Close() }
+func (g *stubs) close() { _ = g.conn.Close() }
 
 // call runs f with a connection and a deadline.
-func (c *cli) call(cmd *cobra.Command, f func(context.Context, *gateway) error) error {
+func (c *cli) call(cmd *cobra.Command, f func(context.Context, *stubs) error) error {
 	g, err := c.dial()
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (c *cli) call(cmd *cobra.Command, f func(context.Context, *gateway) error) 
 }
 
 // stream is call without a deadline, for verbs that run until they are done.
-func (c *cli) stream(cmd *cobra.Command, f func(context.Context, *gateway) error) error {
+func (c *cli) stream(cmd *cobra.Command, f func(context.Context, *stubs) error) error {
 	g, err := c.dial()
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (c *cli) stream(cmd *cobra.Command, f func(context.Context, *gateway) error
 // completeTopics offers the names of topics to the shell.
 func (c *cli) completeTopics(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	err := c.call(cmd, func(ctx context.Context, g *gateway) error {
+	err := c.call(cmd, func(ctx context.Context, g *stubs) error {
 		resp, err := g.topics.ListTopics(ctx, &moldauv1.ListTopicsRequest{Prefix: prefix, PageSize: 100})
 		for _, t := range resp.GetTopics() {
 			names = append(names, t.GetName())

@@ -18,7 +18,7 @@ func (c *cli) clusterCommand() *cobra.Command {
 		Short: "Show the nodes and what they carry",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				resp, err := g.cluster.GetCluster(ctx, &moldauv1.GetClusterRequest{})
 				if err != nil {
 					return err

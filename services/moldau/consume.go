@@ -48,7 +48,7 @@ partition.`,
 			if err != nil {
 				return err
 			}
-			return c.stream(cmd, func(ctx context.Context, g *gateway) error {
+			return c.stream(cmd, func(ctx context.Context, g *stubs) error {
 				return g.consume(ctx, req, cmd.OutOrStdout(), show)
 			})
 		},
@@ -107,7 +107,7 @@ func (f *consumeFlags) printer() (printer, error) {
 
 // consume writes records until the stream ends. When the server asks to come
 // again, it does, where the server said.
-func (g *gateway) consume(ctx context.Context, req *moldauv1.ReadRequest, out io.Writer, show printer) error {
+func (g *stubs) consume(ctx context.Context, req *moldauv1.ReadRequest, out io.Writer, show printer) error {
 	w := bufio.NewWriterSize(out, outputBufferBytes)
 	for req != nil {
 		stream, err := g.read.Read(ctx, req)

@@ -54,7 +54,7 @@ names a partition or the topic has one.`,
 			if err != nil {
 				return err
 			}
-			return c.stream(cmd, func(ctx context.Context, g *gateway) error {
+			return c.stream(cmd, func(ctx context.Context, g *stubs) error {
 				begin := clock.Real().Now()
 				n, size, err := g.produceLines(ctx, cmd.InOrStdin(), template, makeRecord)
 				took := clock.Real().Since(begin)
@@ -120,7 +120,7 @@ func (f *produceFlags) records(cmd *cobra.Command) (func(line []byte) (*moldauv1
 
 // produceLines streams the lines of in and returns how many records, and bytes
 // of lines, were acknowledged.
-func (g *gateway) produceLines(ctx context.Context, in io.Reader, template *moldauv1.ProduceRequest, makeRecord func([]byte) (*moldauv1.Record, error)) (records, size int64, err error) {
+func (g *stubs) produceLines(ctx context.Context, in io.Reader, template *moldauv1.ProduceRequest, makeRecord func([]byte) (*moldauv1.Record, error)) (records, size int64, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	stream, err := g.produce.ProduceStream(ctx)
 	if err != nil {

@@ -32,7 +32,7 @@ func (c *cli) topicCreate() *cobra.Command {
 			if req.Configs, err = pairs("--config", configs); err != nil {
 				return err
 			}
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				resp, err := g.topics.CreateTopic(ctx, &req)
 				if err != nil {
 					return err
@@ -76,7 +76,7 @@ func (c *cli) topicList() *cobra.Command {
 			if len(args) > 0 {
 				req.Prefix = args[0]
 			}
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				all, err := g.allTopics(ctx, &req)
 				if err != nil {
 					return err
@@ -90,7 +90,7 @@ func (c *cli) topicList() *cobra.Command {
 	return cmd
 }
 
-func (g *gateway) allTopics(ctx context.Context, req *moldauv1.ListTopicsRequest) (*moldauv1.ListTopicsResponse, error) {
+func (g *stubs) allTopics(ctx context.Context, req *moldauv1.ListTopicsRequest) (*moldauv1.ListTopicsResponse, error) {
 	all := &moldauv1.ListTopicsResponse{}
 	for {
 		page, err := g.topics.ListTopics(ctx, req)
@@ -129,7 +129,7 @@ func (c *cli) topicDescribe() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				resp, err := g.topics.GetTopic(ctx, &moldauv1.GetTopicRequest{Name: args[0]})
 				if err != nil {
 					return err
@@ -197,7 +197,7 @@ func (c *cli) topicAlter() *cobra.Command {
 				mask.Paths = append(mask.Paths, "configs."+key)
 			}
 			req := &moldauv1.UpdateTopicRequest{Name: args[0], Configs: configs, UpdateMask: mask, ValidateOnly: dryRun}
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				_, err := g.topics.UpdateTopic(ctx, req)
 				return err
 			})
@@ -218,7 +218,7 @@ func (c *cli) topicAddPartitions() *cobra.Command {
 		ValidArgsFunction: c.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Name = args[0]
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				_, err := g.topics.AddPartitions(ctx, &req)
 				return err
 			})
@@ -241,7 +241,7 @@ func (c *cli) topicDelete() *cobra.Command {
 			if err := f.ask(cmd, fmt.Sprintf("Delete topic %s and all its records?", args[0])); err != nil {
 				return err
 			}
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				resp, err := g.topics.DeleteTopic(ctx, &moldauv1.DeleteTopicRequest{Name: args[0], ValidateOnly: f.dryRun})
 				if err != nil {
 					return err
@@ -273,7 +273,7 @@ func (c *cli) topicTrim() *cobra.Command {
 				return err
 			}
 			req := &moldauv1.TrimTopicRequest{Name: args[0], ValidateOnly: f.dryRun, Partitions: []*moldauv1.TrimPartition{{Partition: partition, BeforeOffset: before}}}
-			return c.call(cmd, func(ctx context.Context, g *gateway) error {
+			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				resp, err := g.topics.TrimTopic(ctx, req)
 				if err != nil {
 					return err

@@ -129,7 +129,6 @@ func TestAfterAPowerLossTheLogIsAPrefixThatHoldsAllThatWasSynced(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		fs := vfs.NewMemory()
 		var written []byte
-		var ends []int // where batches end in written
 		synced := 0
 		for life := range 4 {
 			l, rec, err := Open(fs, "p", small, NewFileCache(1+r.IntN(6)))
@@ -150,7 +149,6 @@ func TestAfterAPowerLossTheLogIsAPrefixThatHoldsAllThatWasSynced(t *testing.T) {
 					synced = len(written)
 				default:
 					written = append(written, appendTo(t, l, 1+r.IntN(5), int32(life))...)
-					ends = append(ends, len(written))
 				}
 			}
 			fs.PowerLoss(r)

@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
+	connectcors "connectrpc.com/cors"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"github.com/rs/cors"
+
+	"moldau.dev/gateway/native"
+	"moldau.dev/gateway/rest"
+	"moldau.dev/proto/gen/moldau/v1/moldauv1connect"
+	"moldau.dev/services/errcode"
+	"moldau.dev/services/transport"
+)
+
+// Limits of the HTTP listener (rule G5): net/http's own have none.
+const (
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = 60 * time.Second
+	maxHeaderBytes = 16 << 10
+	maxStreams     = 128
+	corsMaxAge     = 2 * 60 * 60 // seconds; Chrome's most
+)
+
+// newHTTPServer returns the server of all that is not grpc-go's.
+func (s *Service) newHTTPServer() (*http.Server, error) {
+	mux := http.NewServeMux()
+	s.mountConnect(mux)
+	restHandler, err := rest.NewHandler(s.native, rest.Options{
+		Clock: s.clk, Log: s.log, MaxBytes: int64(s.maxJSONBytes()), Deadline: s.cfg.CallTimeout, SlowBody: s.cfg.CallTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("/v1/", restHandler)
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(rest.OpenAPI) // the caller may have gone
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !s.Ready() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("/", rest.NotFound)
+
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           s.cors(plainPaths(mux)),
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			SendPingTimeout:      15 * time.Second,
+			PingTimeout:          15 * time.Second,
+			WriteByteTimeout:     30 * time.Second,
+		},
+	}, nil
+}
+
+// maxJSONBytes leaves room for base64 and the names of fields.
+func (s *Service) maxJSONBytes() int { return transport.MaxMessage(s.cfg.MaxRequestBytes + s.cfg.MaxRequestBytes/2) }
+
+func (s *Service) mountConnect(mux *http.ServeMux) {
+	server := connect.NewServer(native.ConnectInterceptor(s.log, s.cfg.CallTimeout))
+	s.native.RegisterConnect(server)
+	strict := connectproto.NewJSONCodec()
+	strict.UnmarshalOptions.DiscardUnknown = false
+	strict.UnmarshalOptions.RecursionLimit = rest.MaxDepth
+	connecthttp.Mount(mux, server,
+		connecthttp.WithCodecs(connectproto.NewBinaryCodec(), strict),
+		connecthttp.WithReadMaxBytes(s.maxJSONBytes()),
+		connecthttp.WithConditionalOptions(func(spec connect.Spec) []connecthttp.Option {
+			if spec.Procedure == moldauv1connect.ReadServiceFetchProcedure || spec.Procedure == moldauv1connect.ReadServiceReadProcedure {
+				// gzip costs records more than it wins: compressed batches are compressed already.
+				return []connecthttp.Option{connecthttp.WithCompressMinBytes(1 << 30)}
+			}
+			return nil
+		}),
+	)
+	mux.Handle(grpchealth.NewHandler(s.httpHealth))
+	if s.cfg.Reflection {
+		reflector := grpcreflect.NewStaticReflector(services...)
+		mux.Handle(grpcreflect.NewHandlerV1(reflector))
+		mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	}
+}
+
+// plainPaths refuses paths that ServeMux would clean and redirect: a client
+// that sends them is mistaken or means harm.
+func plainPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := r.URL.Path
+		if clean := path.Clean(p); p != clean && p != clean+"/" || !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "\\\x00") {
+			rest.WriteError(w, errcode.New(errcode.InvalidArgument, "the path is not plain").WithHint("Leave out //, . and ..; see /openapi.json."))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Service) cors(next http.Handler) http.Handler {
+	if len(s.cfg.AllowedOrigins) == 0 {
+		return next
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: s.cfg.AllowedOrigins,
+		AllowedMethods: append(connectcors.AllowedMethods(), http.MethodPatch, http.MethodDelete),
+		AllowedHeaders: append(connectcors.AllowedHeaders(), "Authorization"),
+		ExposedHeaders: append(connectcors.ExposedHeaders(), "Retry-After"),
+		MaxAge:         corsMaxAge,
+	}).Handler(next)
+}

@@ -1,0 +1,54 @@
+package native
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+	"moldau.dev/services/topicconfig"
+)
+
+// GetCluster shows the cluster and its nodes.
+func (s *Server) GetCluster(ctx context.Context, req *moldauv1.GetClusterRequest) (*moldauv1.GetClusterResponse, error) {
+	if err := s.reach(ctx, req.GetMinRevision()); err != nil {
+		return nil, err
+	}
+	v := s.meta.View()
+	resp := &moldauv1.GetClusterResponse{
+		ClusterId: v.ClusterID, Version: s.version, Origin: &moldauv1.Origin{ClusterId: v.ClusterID, Revision: v.Revision},
+	}
+	nodes := make(map[int32]*moldauv1.Node, len(v.Nodes))
+	for id, n := range v.Nodes {
+		state := moldauv1.NodeState_NODE_STATE_LIVE
+		switch {
+		case n.Fenced:
+			state = moldauv1.NodeState_NODE_STATE_FENCED
+		case n.Draining:
+			state = moldauv1.NodeState_NODE_STATE_DRAINING
+		}
+		nodes[id] = &moldauv1.Node{Id: id, Address: n.Address, Rack: n.Rack, State: state}
+		resp.Nodes = append(resp.Nodes, nodes[id])
+	}
+	slices.SortFunc(resp.Nodes, func(a, b *moldauv1.Node) int { return cmp.Compare(a.Id, b.Id) })
+	for name, t := range v.Topics {
+		if !topicconfig.IsInternal(name) {
+			resp.TopicCount++
+		}
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			resp.PartitionCount++
+			if leader := nodes[p.Leader]; leader != nil {
+				leader.LeaderCount++
+			} else {
+				resp.OfflinePartitionCount++
+			}
+			for _, r := range p.Replicas {
+				if n := nodes[r]; n != nil {
+					n.ReplicaCount++
+				}
+			}
+		}
+	}
+	return resp, nil
+}

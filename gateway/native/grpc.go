@@ -1,0 +1,60 @@
+package native
+
+import (
+	"google.golang.org/grpc"
+
+	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+)
+
+// RegisterGRPC puts every service on a grpc-go server.
+func (s *Server) RegisterGRPC(r grpc.ServiceRegistrar) {
+	moldauv1.RegisterTopicServiceServer(r, s.TopicServer())
+	moldauv1.RegisterProduceServiceServer(r, s.ProduceServer())
+	moldauv1.RegisterReadServiceServer(r, readServer{Server: s})
+	moldauv1.RegisterClusterServiceServer(r, s.ClusterServer())
+}
+
+// TopicServer is the server as grpc-go and the REST face want it.
+func (s *Server) TopicServer() moldauv1.TopicServiceServer { return topicServer{Server: s} }
+
+// ProduceServer is the server as grpc-go and the REST face want it.
+func (s *Server) ProduceServer() moldauv1.ProduceServiceServer { return produceServer{Server: s} }
+
+// ClusterServer is the server as grpc-go and the REST face want it.
+func (s *Server) ClusterServer() moldauv1.ClusterServiceServer { return clusterServer{Server: s} }
+
+type topicServer struct {
+	moldauv1.UnsafeTopicServiceServer
+	*Server
+}
+
+type clusterServer struct {
+	moldauv1.UnsafeClusterServiceServer
+	*Server
+}
+
+type produceServer struct {
+	moldauv1.UnsafeProduceServiceServer
+	*Server
+}
+
+// ProduceStream hides the Server's own method of that name.
+func (p produceServer) ProduceStream(stream grpc.BidiStreamingServer[moldauv1.ProduceStreamRequest, moldauv1.ProduceStreamResponse]) error {
+	return p.Server.ProduceStream(stream.Context(), grpcProduceStream{stream})
+}
+
+type grpcProduceStream struct {
+	grpc.BidiStreamingServer[moldauv1.ProduceStreamRequest, moldauv1.ProduceStreamResponse]
+}
+
+func (s grpcProduceStream) Receive() (*moldauv1.ProduceStreamRequest, error) { return s.Recv() }
+
+type readServer struct {
+	moldauv1.UnsafeReadServiceServer
+	*Server
+}
+
+// Read hides the Server's own method of that name.
+func (r readServer) Read(req *moldauv1.ReadRequest, stream grpc.ServerStreamingServer[moldauv1.ReadResponse]) error {
+	return r.Server.Read(stream.Context(), req, stream.Send)
+}

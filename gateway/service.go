@@ -1,0 +1,198 @@
+// Package gateway is the only door for clients: moldau.v1 over gRPC, Connect,
+// gRPC-Web and REST. Below it stand metadata and storage nodes, reached
+// through their doors; above it there are only clients.
+//
+// Invariant: any gateway serves any partition and any token. It keeps nothing
+// that another gateway needs, so gateways come and go freely.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"connectrpc.com/grpchealth"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"moldau.dev/gateway/native"
+	"moldau.dev/gateway/routing"
+	"moldau.dev/metadata/metadataclient"
+	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+	"moldau.dev/services/clock"
+	"moldau.dev/services/telemetry"
+	"moldau.dev/services/transport"
+)
+
+// Deps are what a Service stands on.
+type Deps struct {
+	Clock    clock.Clock           // default: the real one
+	Log      *slog.Logger          // default: discards
+	Metadata metadataclient.Client // its GatewayID makes admin calls wait for this gateway
+	Nodes    routing.Nodes         // storageclient.Pool
+	// Registerer, where set, gets the metrics.
+	Registerer prometheus.Registerer
+	// Tracing, where set, traces gRPC calls and makes records carry their trace.
+	Tracing trace.TracerProvider
+	Version string // shown by GetCluster
+}
+
+// Service is one gateway.
+type Service struct {
+	cfg    Config
+	clk    clock.Clock
+	log    *slog.Logger
+	meta   metadataclient.Client
+	native *native.Server
+
+	grpc       *grpc.Server
+	http       *http.Server
+	grpcHealth *health.Server
+	httpHealth *grpchealth.StaticChecker
+
+	grpcLis, httpLis net.Listener
+	wg               sync.WaitGroup // of the listeners
+	started          atomic.Bool
+	draining         atomic.Bool
+	drainOnce        sync.Once
+	stopOnce         sync.Once
+}
+
+// services are what health checks may ask for by name.
+var services = []string{
+	moldauv1.TopicService_ServiceDesc.ServiceName, moldauv1.ProduceService_ServiceDesc.ServiceName,
+	moldauv1.ReadService_ServiceDesc.ServiceName, moldauv1.ClusterService_ServiceDesc.ServiceName,
+}
+
+// NewService checks cfg and puts the gateway together; nothing listens yet.
+func NewService(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Metadata == nil || deps.Nodes == nil {
+		return nil, errors.New("a gateway needs the doors of metadata and of storage nodes")
+	}
+	if deps.Clock == nil {
+		deps.Clock = clock.Real()
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	server, err := native.NewServer(cfg.native(), native.Deps{
+		Clock: deps.Clock, Log: deps.Log, Metadata: deps.Metadata, Nodes: deps.Nodes, Version: deps.Version,
+		Tracing: deps.Tracing, Registerer: deps.Registerer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server,
+		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...),
+	}
+	s.grpc = transport.NewServer(transport.Options{
+		Audience: transport.External, Log: deps.Log, Metrics: deps.Registerer, Tracing: deps.Tracing,
+		MaxRecvBytes: transport.MaxMessage(cfg.MaxRequestBytes), DefaultDeadline: cfg.CallTimeout,
+	})
+	server.RegisterGRPC(s.grpc)
+	healthv1.RegisterHealthServer(s.grpc, s.grpcHealth)
+	if cfg.Reflection {
+		reflection.Register(s.grpc)
+	}
+	if s.http, err = s.newHTTPServer(); err != nil {
+		return nil, err
+	}
+	s.serving(false)
+	return s, nil
+}
+
+// Start opens both listeners and returns. Health says SERVING once metadata is
+// here; calls before that find an empty cluster.
+func (s *Service) Start(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if s.grpcLis, err = lc.Listen(ctx, "tcp", s.cfg.GRPCListen); err != nil {
+		return fmt.Errorf("listen for gRPC: %w", err)
+	}
+	if s.httpLis, err = lc.Listen(ctx, "tcp", s.cfg.HTTPListen); err != nil {
+		return errors.Join(fmt.Errorf("listen for HTTP: %w", err), s.grpcLis.Close())
+	}
+	if err := s.meta.WaitRevision(ctx, 1); err != nil {
+		return errors.Join(fmt.Errorf("wait for metadata: %w", err), s.grpcLis.Close(), s.httpLis.Close())
+	}
+	s.wg.Go(func() { s.serve("gRPC", func() error { return s.grpc.Serve(s.grpcLis) }) })
+	s.wg.Go(func() { s.serve("HTTP", func() error { return s.http.Serve(s.httpLis) }) })
+	s.serving(true)
+	s.started.Store(true)
+	s.log.Info("gateway listens", "grpc_addr", s.GRPCAddr(), "http_addr", s.HTTPAddr())
+	return nil
+}
+
+func (s *Service) serve(what string, listen func() error) {
+	if err := listen(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
+		s.log.Error("listener failed", "listener", what, telemetry.Err(err))
+		s.serving(false)
+		s.started.Store(false)
+	}
+}
+
+func (s *Service) serving(yes bool) {
+	grpcStatus, httpStatus := healthv1.HealthCheckResponse_NOT_SERVING, grpchealth.StatusNotServing
+	if yes {
+		grpcStatus, httpStatus = healthv1.HealthCheckResponse_SERVING, grpchealth.StatusServing
+	}
+	for _, name := range append([]string{""}, services...) {
+		s.grpcHealth.SetServingStatus(name, grpcStatus)
+		s.httpHealth.SetStatus(name, httpStatus)
+	}
+}
+
+// GRPCAddr is where gRPC is served, once started.
+func (s *Service) GRPCAddr() string { return s.grpcLis.Addr().String() }
+
+// HTTPAddr is where Connect, gRPC-Web and REST are served, once started.
+func (s *Service) HTTPAddr() string { return s.httpLis.Addr().String() }
+
+// Ready tells whether clients should be sent here.
+func (s *Service) Ready() bool { return s.started.Load() && !s.draining.Load() }
+
+// Drain tells clients to go elsewhere: health says NOT_SERVING, Read streams
+// end with a reconnect frame, long polls answer. Calls are still served.
+func (s *Service) Drain(context.Context) error {
+	s.drainOnce.Do(func() {
+		s.draining.Store(true)
+		s.serving(false)
+		s.native.Drain()
+	})
+	return nil
+}
+
+// Stop drains, lets calls end for a while, and closes the listeners. It may be
+// called again.
+func (s *Service) Stop(ctx context.Context) error {
+	err := s.Drain(ctx)
+	s.stopOnce.Do(func() {
+		var wg sync.WaitGroup
+		wg.Go(func() { transport.GracefulStop(ctx, s.clk, s.grpc) })
+		wg.Go(func() { s.stopHTTP(ctx) })
+		wg.Wait()
+		s.wg.Wait()
+		s.native.Close()
+	})
+	return err
+}
+
+func (s *Service) stopHTTP(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, transport.HardStopAfter)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close() // whoever is still here was told to go
+	}
+}
