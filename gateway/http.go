@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io"
 	"net/http"
 	"path"
 	"strings"
@@ -35,7 +36,7 @@ func (s *Service) newHTTPServer() (*http.Server, error) {
 	mux := http.NewServeMux()
 	s.mountConnect(mux)
 	restHandler, err := rest.NewHandler(s.native, rest.Options{
-		Clock: s.clk, Log: s.log, MaxBytes: int64(s.maxJSONBytes()), Deadline: s.cfg.CallTimeout, SlowBody: s.cfg.CallTimeout,
+		Log: s.log, MaxBytes: int64(s.maxJSONBytes()), Deadline: s.cfg.CallTimeout,
 	})
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func (s *Service) newHTTPServer() (*http.Server, error) {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           s.cors(plainPaths(mux)),
+		Handler:           s.cors(plainPaths(s.quickBodies(mux))),
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -72,7 +73,9 @@ func (s *Service) newHTTPServer() (*http.Server, error) {
 }
 
 // maxJSONBytes leaves room for base64 and the names of fields.
-func (s *Service) maxJSONBytes() int { return transport.MaxMessage(s.cfg.MaxRequestBytes + s.cfg.MaxRequestBytes/2) }
+func (s *Service) maxJSONBytes() int {
+	return transport.MaxMessage(s.cfg.MaxRequestBytes + s.cfg.MaxRequestBytes/2)
+}
 
 func (s *Service) mountConnect(mux *http.ServeMux) {
 	server := connect.NewServer(native.ConnectInterceptor(s.log, s.cfg.CallTimeout))
@@ -110,6 +113,35 @@ func plainPaths(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// quickBodies bounds how long the body of a call, other than a stream's, may
+// take to arrive.
+func (s *Service) quickBodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > 0 || (r.ContentLength < 0 && strings.HasPrefix(r.URL.Path, "/v1/")) {
+			rc := http.NewResponseController(w)
+			if rc.SetReadDeadline(s.clk.Now().Add(s.cfg.CallTimeout)) == nil {
+				r.Body = &quickBody{ReadCloser: r.Body, rc: rc}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// quickBody lifts the deadline with the body's end: net/http also watches for
+// the client's going by reading, and would take a late deadline for that.
+type quickBody struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (b *quickBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		_ = b.rc.SetReadDeadline(time.Time{}) // it could be set, so it can be lifted
+	}
+	return n, err
 }
 
 func (s *Service) cors(next http.Handler) http.Handler {

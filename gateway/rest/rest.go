@@ -24,7 +24,6 @@ import (
 
 	"moldau.dev/gateway/native"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
-	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
 )
 
@@ -41,12 +40,9 @@ const MaxDepth = 16
 
 // Options shape the handler.
 type Options struct {
-	Clock    clock.Clock
 	Log      *slog.Logger
 	MaxBytes int64         // of a request's body
 	Deadline time.Duration // of calls that bring none, streams excepted
-	// SlowBody is how long a body may take to arrive.
-	SlowBody time.Duration
 }
 
 // NewHandler returns the handler of /v1/.
@@ -96,7 +92,6 @@ func guard(next http.Handler, o Options) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, o.MaxBytes)
-		_ = http.NewResponseController(w).SetReadDeadline(o.Clock.Now().Add(o.SlowBody)) // a writer without deadlines has no slow bodies either
 		ctx := r.Context()
 		if r.URL.Path != readPath {
 			var cancel context.CancelFunc
