@@ -37,9 +37,9 @@ type Config struct {
 	MaxStreamPartitions int `koanf:"max_stream_partitions"`
 }
 
-// Default returns the configuration of an operator who sets nothing: for one
+// DefaultConfig returns the configuration of an operator who sets nothing: for one
 // machine, reached from it alone.
-func Default() Config {
+func DefaultConfig() Config {
 	return Config{
 		GRPCListen:     "127.0.0.1:9090",
 		HTTPListen:     "127.0.0.1:8080",

@@ -29,7 +29,6 @@ import (
 	"moldau.dev/metadata/metadataclient"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/clock"
-	"moldau.dev/services/telemetry"
 	"moldau.dev/services/transport"
 )
 
@@ -61,6 +60,7 @@ type Service struct {
 
 	grpcLis, httpLis net.Listener
 	wg               sync.WaitGroup // of the listeners
+	failed           chan error     // a listener's end before Stop
 	started          atomic.Bool
 	draining         atomic.Bool
 	drainOnce        sync.Once
@@ -96,7 +96,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server,
-		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...),
+		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...), failed: make(chan error, 2),
 	}
 	s.grpc = transport.NewServer(transport.Options{
 		Audience: transport.External, Log: deps.Log, Metrics: deps.Registerer, Tracing: deps.Tracing,
@@ -137,9 +137,20 @@ func (s *Service) Start(ctx context.Context) (err error) {
 
 func (s *Service) serve(what string, listen func() error) {
 	if err := listen(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
-		s.log.Error("listener failed", "listener", what, telemetry.Err(err))
 		s.serving(false)
 		s.started.Store(false)
+		s.failed <- fmt.Errorf("serve %s: %w", what, err)
+	}
+}
+
+// Run returns nil when ctx ends, or before that why a listener no longer
+// listens.
+func (s *Service) Run(ctx context.Context) error {
+	select {
+	case err := <-s.failed:
+		return err
+	case <-ctx.Done():
+		return nil
 	}
 }
 
