@@ -27,8 +27,8 @@ type identity struct {
 	// what was appended is in the page cache even after a kill (rule N3).
 	BootID string `json:"boot_id"`
 
-	// previousEpoch is the node epoch of the clean shutdown before this start, or
-	// 0; incarnation names this start. Neither is kept.
+	// previousEpoch is the node epoch of the process before this one where that is
+	// known to be gone, or 0; incarnation names this start. Neither is kept.
 	previousEpoch int64
 	incarnation   string
 }
@@ -109,6 +109,11 @@ type cleanShutdown struct {
 func (s *Service) consumeCleanShutdown() error {
 	b, err := readFile(s.fs, s.file(cleanShutdownFile))
 	if isNotExist(err) {
+		// The process only died, under the same kernel: the lock shows that it is
+		// gone, so the controller need not wait out its fence (rules N1, N3a).
+		if s.identity.BootID != "" && s.identity.BootID == bootID(s.fs) {
+			s.identity.previousEpoch = s.identity.NodeEpoch
+		}
 		return nil
 	}
 	var mark cleanShutdown
