@@ -29,7 +29,7 @@ func buildGateway(p *process) []lifecycle.Part {
 			for node, local := range p.stored {
 				pool.AddLocal(node, local)
 			}
-			cfg := gateway.Default()
+			cfg := gateway.DefaultConfig()
 			cfg.GRPCListen, cfg.HTTPListen = s.GRPCListen, s.HTTPListen
 			cfg.AllowedOrigins, cfg.AutoCreateTopics = s.AllowedOrigins, s.AutoCreate
 			service, err = gateway.NewService(cfg, gateway.Deps{
@@ -45,6 +45,7 @@ func buildGateway(p *process) []lifecycle.Part {
 			p.doors.grpc, p.doors.http = service.GRPCAddr(), service.HTTPAddr()
 			return nil
 		},
+		Run:   func(ctx context.Context) error { return service.Run(ctx) },
 		Drain: func(ctx context.Context) error { return service.Drain(ctx) },
 		Stop: func(ctx context.Context) error {
 			return errors.Join(service.Stop(ctx), pool.Close(), door.Close())
