@@ -147,7 +147,7 @@ func (c AlterTopic) apply(s *State, d *Delta) error {
 			return errcode.New(errcode.InvalidArgument, "config %s is both set and reset", name).WithField("reset")
 		}
 		if _, set := configs[name]; !set && !topicconfig.Known(name) {
-			return errcode.New(errcode.InvalidConfig, "config %q is not known", name).WithField(name)
+			return errcode.New(errcode.InvalidConfig, "config %q is not known", name).WithField("configs." + name)
 		}
 		delete(configs, name)
 	}

@@ -40,8 +40,8 @@ func (e *Error) details() []protoadapt.MessageV1 {
 			{Field: e.Field, Description: e.Message, Reason: string(e.Reason)},
 		}})
 	}
-	if e.Hint != "" {
-		d = append(d, &errdetails.LocalizedMessage{Locale: helpLocale, Message: e.Hint})
+	if hint := e.HintOrDefault(); hint != "" { // a stub has no table to look it up in
+		d = append(d, &errdetails.LocalizedMessage{Locale: helpLocale, Message: hint})
 	}
 	return d
 }

@@ -42,12 +42,12 @@ func Parse(overrides map[string]string) (Config, error) {
 		}
 		if err := d.set(&c, overrides[name]); err != nil {
 			return Config{}, errcode.New(errcode.InvalidConfig, "config %s: %v", name, err).
-				WithField(name).WithHint("%s", d.Documentation)
+				WithField(field(name)).WithHint("%s", d.Documentation)
 		}
 	}
 	if c.MaxCompactionLag < c.MinCompactionLag {
 		return Config{}, errcode.New(errcode.InvalidConfig, "config max.compaction.lag.ms: %d is below min.compaction.lag.ms, %d",
-			c.MaxCompactionLag/time.Millisecond, c.MinCompactionLag/time.Millisecond).WithField("max.compaction.lag.ms")
+			c.MaxCompactionLag/time.Millisecond, c.MinCompactionLag/time.Millisecond).WithField(field("max.compaction.lag.ms"))
 	}
 	return c, nil
 }
@@ -78,8 +78,12 @@ func find(name string) *Definition {
 	return nil
 }
 
+// field is where a config stands in the requests that set it, and in their
+// update masks.
+func field(name string) string { return "configs." + name }
+
 func unknown(name string) error {
-	err := errcode.New(errcode.InvalidConfig, "config %q is not known", name).WithField(name)
+	err := errcode.New(errcode.InvalidConfig, "config %q is not known", name).WithField(field(name))
 	best, distance := "", len(name)/2+1
 	for _, d := range definitions {
 		if n := editDistance(name, d.Name); n < distance {

@@ -73,7 +73,7 @@ func TestParse(t *testing.T) {
 		if tt.ok != (err == nil) || tt.ok && !tt.holds(c) {
 			t.Errorf("Parse(%s=%s) = %+v, %v", tt.name, tt.value, c, err)
 		}
-		if e, _ := errors.AsType[*errcode.Error](err); err != nil && (e.Reason != errcode.InvalidConfig || e.Field != tt.name) {
+		if e, _ := errors.AsType[*errcode.Error](err); err != nil && (e.Reason != errcode.InvalidConfig || e.Field != "configs."+tt.name) {
 			t.Errorf("Parse(%s=%s) blames %+v", tt.name, tt.value, e)
 		}
 	}
@@ -87,7 +87,7 @@ func TestLagsMustNotCross(t *testing.T) {
 
 func TestUnknownConfigSuggestsTheNearest(t *testing.T) {
 	_, err := Parse(map[string]string{"retention.msec": "1"})
-	if e := errcode.Of(err); e.Field != "retention.msec" || e.Hint != "Did you mean retention.ms?" {
+	if e := errcode.Of(err); e.Field != "configs.retention.msec" || e.Hint != "Did you mean retention.ms?" {
 		t.Errorf("got %+v", e)
 	}
 	_, err = Parse(map[string]string{"zzzzzzzzzzzzzzzz": "1"})
