@@ -9,6 +9,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -237,6 +238,7 @@ func (l *Log) Sync() (int64, error) {
 	}
 	if end > l.durable.Load() {
 		l.durable.Store(end)
+		l.writeMark(end)
 	}
 	return end, nil
 }
@@ -283,6 +285,7 @@ func (l *Log) Close() error {
 	for _, s := range l.segments {
 		l.files.forget(s.log())
 	}
+	l.files.forget(path.Join(l.dir, markFile))
 	return err
 }
 

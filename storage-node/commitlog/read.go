@@ -83,7 +83,7 @@ func (l *Log) readSegment(s *segment, from, bound int64, maxBytes int, wholeFirs
 	if _, err := f.ReadAt(dst[begin:], pos); err != nil {
 		return dst[:begin], from, err
 	}
-	kept, next, err := whole(dst[begin:], bound, from)
+	kept, next, err := whole(dst[begin:], h.BaseOffset, bound, segEnd)
 	if err != nil {
 		err = &CorruptionError{s.log(), pos + int64(kept), err.Error()}
 	}
@@ -94,8 +94,9 @@ func (l *Log) readSegment(s *segment, from, bound int64, maxBytes int, wholeFirs
 }
 
 // whole returns how many bytes of b are whole, verified batches that begin
-// before bound, and the offset after them.
-func whole(b []byte, bound, next int64) (int, int64, error) {
+// before bound, and the offset after them. Base offsets lie outside the
+// checksum: they must not go back, nor beyond the segment's end.
+func whole(b []byte, next, bound, segEnd int64) (int, int64, error) {
 	kept := 0
 	for kept < len(b) {
 		rest := b[kept:]
@@ -105,6 +106,9 @@ func whole(b []byte, bound, next int64) (int, int64, error) {
 		h, err := record.ParseHeader(rest)
 		if err != nil {
 			return kept, next, err
+		}
+		if h.BaseOffset < next || h.NextOffset() > segEnd {
+			return kept, next, fmt.Errorf("offset %d where at least %d, and less than %d, comes next", h.BaseOffset, next, segEnd)
 		}
 		if h.Size() > len(rest) || h.BaseOffset >= bound {
 			break

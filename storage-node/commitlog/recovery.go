@@ -40,6 +40,9 @@ func Open(fs vfs.FS, dir string, cfg Config, files *FileCache) (*Log, Recovery, 
 		return l.create(st)
 	}
 	rec.Clean = known && st.clean
+	if st.durable, err = l.readMark(st.durable); err != nil {
+		return nil, rec, err
+	}
 	l.epochs = st.epochs
 	l.start.Store(max(st.start, l.segments[0].base))
 	if err := l.openSegments(&rec, st); err != nil {
@@ -204,6 +207,9 @@ func (l *Log) loadIndex(s *segment) error {
 	if s.decodeIndex(b, size) {
 		s.loaded = true
 		return nil
+	}
+	if was := indexedSize(b); was > size {
+		return &CorruptionError{s.log(), size, fmt.Sprintf("the segment had %d bytes", was)}
 	}
 	end := s.end
 	s.reset()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"time"
 )
 
@@ -111,5 +112,9 @@ func (l *Log) Truncate(end int64) error {
 	l.epochs.truncate(end)
 	l.end.Store(l.active().end)
 	l.durable.Store(min(l.durable.Load(), end))
+	if err := l.fs.Remove(path.Join(l.dir, markFile)); err != nil && !isNotExist(err) {
+		return err
+	}
+	l.files.forget(path.Join(l.dir, markFile))
 	return l.saveState(false)
 }

@@ -92,8 +92,17 @@ func (s *segment) encodeIndex() []byte {
 	return b
 }
 
-func (s *segment) decodeIndex(b []byte, fileSize int64) bool {
+// indexedSize is the size of the segment that the index file b was made of, or
+// -1 where the file does not hold.
+func indexedSize(b []byte) int64 {
 	if len(b) < indexHeader || string(b[:4]) != "MIX1" || binary.BigEndian.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
+		return -1
+	}
+	return int64(binary.BigEndian.Uint64(b[16:]))
+}
+
+func (s *segment) decodeIndex(b []byte, fileSize int64) bool {
+	if indexedSize(b) < 0 {
 		return false
 	}
 	v := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8+8*i:])) }
@@ -110,8 +119,9 @@ func (s *segment) decodeIndex(b []byte, fileSize int64) bool {
 	return true
 }
 
-// scan walks the batches of f from pos on and calls fn for each header, with
-// the batch where verify is set. It stops at the first that does not hold and
+// scan walks the batches of f from pos on and calls fn for each header. With
+// verify it demands checksums, and offsets without a gap: for a segment that
+// was never compacted. It stops at the first that does not hold and
 // returns where and why.
 func scan(f vfs.File, pos, size int64, next int64, verify bool, fn func(h record.Header, pos int64)) (int64, error) {
 	var head [record.HeaderSize]byte
@@ -127,8 +137,8 @@ func scan(f vfs.File, pos, size int64, next int64, verify bool, fn func(h record
 		if err != nil {
 			return pos, err
 		}
-		if h.BaseOffset < next {
-			return pos, fmt.Errorf("offset %d after %d", h.BaseOffset, next)
+		if h.BaseOffset < next || (verify && h.BaseOffset != next) {
+			return pos, fmt.Errorf("offset %d where %d comes next", h.BaseOffset, next)
 		}
 		if int64(h.Size()) > size-pos {
 			return pos, fmt.Errorf("batch of %d bytes, %d are left", h.Size(), size-pos)
