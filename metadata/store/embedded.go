@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,9 @@ func OpenEmbedded(dir string) (*Embedded, error) {
 		return nil, fmt.Errorf("make metadata folder: %w", err)
 	}
 	path := filepath.Join(dir, embeddedFile)
+	// A file that was cut is mapped beyond its end: to touch that is a fault,
+	// which recoverDamage then meets as a panic.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	db, err := openFile(path)
 	if err != nil {
 		return nil, err
@@ -97,7 +101,14 @@ func syncDir(dir string) error {
 
 func (e *Embedded) prepare(path string) (index int64, err error) {
 	defer recoverDamage(path, &err)
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", path, err)
+	}
 	err = e.db.Update(func(tx *bbolt.Tx) error {
+		if tx.Size() > info.Size() {
+			return &DamagedError{Key: path, Cause: fmt.Errorf("%d bytes of %d are there", info.Size(), tx.Size())}
+		}
 		for _, name := range [][]byte{bucketKV, bucketMeta} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("create bucket %s: %w", name, err)

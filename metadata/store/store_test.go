@@ -72,6 +72,22 @@ func TestGarbageIsNoStore(t *testing.T) {
 	}
 }
 
+// A file that was cut is mapped beyond its end; to read there is a fault.
+func TestAFileThatLostItsEndIsNoStore(t *testing.T) {
+	for pages := 2; pages < 4; pages++ { // the two that say what the others are, and one more
+		dir := t.TempDir()
+		if err := open(t, dir).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(dir, "metadata.db"), int64(pages*os.Getpagesize())); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.OpenEmbedded(dir); !errors.Is(err, store.ErrDamaged) {
+			t.Errorf("cut to %d pages: got %v, want ErrDamaged", pages, err)
+		}
+	}
+}
+
 func TestEachFlippedByteOfAFrameIsSeen(t *testing.T) {
 	stamp := store.Stamp{ControllerEpoch: 3, OpID: [16]byte{1, 2}}
 	sealed := store.Seal("key", stamp, []byte("extra"), []byte("payload"))
