@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"moldau.dev/gateway/native"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
@@ -53,6 +54,7 @@ func NewHandler(s *native.Server, o Options) (http.Handler, error) {
 			WriteError(w, readable(err))
 		}),
 		runtime.WithRoutingErrorHandler(routingError),
+		runtime.SetQueryParameterParser(new(strictQuery)),
 		runtime.WithStreamErrorHandler(func(_ context.Context, err error) *status.Status { return errcode.ToStatus(err) }),
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }), // nothing below reads them
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
@@ -135,6 +137,9 @@ func (c *codec) NewDecoder(r io.Reader) runtime.Decoder {
 		}
 		if len(body) == 0 {
 			return io.EOF
+		}
+		if m, ok := v.(proto.Message); ok {
+			return c.UnmarshalOptions.Unmarshal(body, m) // JSONPb's own stops after the first value
 		}
 		return c.Unmarshal(body, v)
 	})
