@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -90,7 +91,9 @@ func compareWithStock(t failer, wire []byte, piece int) {
 	got := proto.CloneOf(f.Header.(*anypb.Any))
 	got.Value = bytes.Clone(f.Bytes())
 	f.Free()
-	if !proto.Equal(&want, got) {
+	// Unknown fields are compared by meaning: a frame keeps their numbers in the
+	// shortest form, the stock codec as they came.
+	if want.TypeUrl != got.TypeUrl || !bytes.Equal(want.Value, got.Value) || prototext.Format(&want) != prototext.Format(got) {
 		t.Fatalf("%x: stock read %v, frame read %v", wire, &want, got)
 	}
 }
@@ -108,6 +111,7 @@ func FuzzFrameAgainstStock(f *testing.F) {
 	f.Add([]byte{0x0a, 1, 'a', 0x12, 2, 'b', 'c'}, byte(1))
 	f.Add([]byte{0x1b, 0x08, 1, 0x1c}, byte(2))
 	f.Add([]byte{0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, byte(3))
+	f.Add([]byte{0x30, 0x80, 0x00}, byte(1)) // an overlong varint
 	f.Fuzz(func(t *testing.T, wire []byte, piece byte) {
 		compareWithStock(t, wire, max(int(piece), 1))
 	})
