@@ -122,6 +122,7 @@ func (s *Service) quickBodies(next http.Handler) http.Handler {
 		if r.ContentLength > 0 || (r.ContentLength < 0 && strings.HasPrefix(r.URL.Path, "/v1/")) {
 			rc := http.NewResponseController(w)
 			if rc.SetReadDeadline(s.clk.Now().Add(s.cfg.CallTimeout)) == nil {
+				r = r.WithContext(r.Context()) // net/http looks at its own request's body
 				r.Body = &quickBody{ReadCloser: r.Body, rc: rc}
 			}
 		}
