@@ -30,7 +30,7 @@ type rig struct {
 	t       *testing.T
 	meta    *gatewaytest.Metadata
 	storage *gatewaytest.Storage
-	nodes   gatewaytest.Nodes
+	nodes   *gatewaytest.Nodes
 	service *gateway.Service
 	metrics *prometheus.Registry
 	grpc    *grpc.ClientConn
@@ -39,7 +39,7 @@ type rig struct {
 func newRig(t *testing.T, adjust ...func(*gateway.Config, *gateway.Deps)) *rig {
 	t.Helper()
 	r := &rig{t: t, meta: gatewaytest.NewMetadata(), storage: gatewaytest.NewStorage(clock.Real()), metrics: prometheus.NewRegistry()}
-	r.nodes = gatewaytest.Nodes{1: r.storage}
+	r.nodes = gatewaytest.NewNodes(r.storage)
 	cfg := gateway.DefaultConfig()
 	cfg.GRPCListen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
 	deps := gateway.Deps{Metadata: r.meta, Nodes: r.nodes, Version: "test", Registerer: r.metrics}
@@ -205,12 +205,6 @@ func (r *rig) connect(opts ...connecthttp.Option) connectAPI {
 		TopicServiceClient: moldauv1connect.NewTopicServiceClient(c), ProduceServiceClient: moldauv1connect.NewProduceServiceClient(c),
 		ClusterServiceClient: moldauv1connect.NewClusterServiceClient(c), read: moldauv1connect.NewReadServiceClient(c),
 	}
-}
-
-func h2cClient() *http.Client {
-	p := new(http.Protocols)
-	p.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{Protocols: p}}
 }
 
 // reasonOf reads the reason from the error of either kind of client.

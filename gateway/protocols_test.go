@@ -15,10 +15,8 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -380,5 +378,3 @@ func TestOpenAPIIsTheGeneratedOne(t *testing.T) {
 		t.Error("gateway/rest/openapi.json is not the generated file: copy proto/gen/openapi/moldau.swagger.json over it")
 	}
 }
-
-func codeOf(err error) codes.Code { return status.Code(err) }

@@ -28,8 +28,9 @@ type Storage struct {
 	// BeforeAppend and AfterAppend, where set, may fail a call or its parts:
 	// an error fails the call as a whole.
 	BeforeAppend, AfterAppend func(req *storageclient.AppendRequest) error
-	// Lead, where set, may refuse a partition.
-	Lead func(id storageclient.PartitionID, epoch int32) error
+	// BeforeFetch, where set, is called with each Fetch.
+	BeforeFetch func()
+	lead        func(id storageclient.PartitionID, epoch int32) error
 }
 
 type partition struct {
@@ -47,11 +48,28 @@ func NewStorage(clk clock.Clock) *Storage {
 }
 
 // Nodes is a routing.Nodes.
-type Nodes map[int32]storageclient.Storage
+type Nodes struct {
+	mu   sync.Mutex
+	byID map[int32]storageclient.Storage
+}
+
+// NewNodes returns the doors of one node, of id 1.
+func NewNodes(first storageclient.Storage) *Nodes {
+	return &Nodes{byID: map[int32]storageclient.Storage{1: first}}
+}
+
+// Set makes s the door of a node; nil takes the node away.
+func (n *Nodes) Set(id int32, s storageclient.Storage) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.byID[id] = s
+}
 
 // Node implements routing.Nodes.
-func (n Nodes) Node(id int32) (storageclient.Storage, error) {
-	if s := n[id]; s != nil {
+func (n *Nodes) Node(id int32) (storageclient.Storage, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.byID[id]; s != nil {
 		return s, nil
 	}
 	return nil, errcode.New(errcode.NodeUnavailable, "node %d is away", id)
@@ -64,6 +82,13 @@ func (s *Storage) Appends() int {
 	return s.appends
 }
 
+// Refuse makes the node ask lead whether it may serve a partition; nil: always.
+func (s *Storage) Refuse(lead func(id storageclient.PartitionID, epoch int32) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lead = lead
+}
+
 func (s *Storage) partition(id storageclient.PartitionID) *partition {
 	p := s.partitions[id]
 	if p == nil {
@@ -74,10 +99,10 @@ func (s *Storage) partition(id storageclient.PartitionID) *partition {
 }
 
 func (s *Storage) leads(id storageclient.PartitionID, epoch int32) error {
-	if s.Lead == nil {
+	if s.lead == nil {
 		return nil
 	}
-	return s.Lead(id, epoch)
+	return s.lead(id, epoch)
 }
 
 // Append implements storageclient.Storage.
@@ -144,6 +169,9 @@ func (s *Storage) appendOne(in *storageclient.AppendPartition) storageclient.App
 
 // Fetch implements storageclient.Storage.
 func (s *Storage) Fetch(ctx context.Context, req *storageclient.FetchRequest) (*storageclient.FetchResponse, error) {
+	if f := s.BeforeFetch; f != nil {
+		f()
+	}
 	timer := s.clk.NewTimer(time.Duration(req.MaxWaitMs) * time.Millisecond)
 	defer timer.Stop()
 	for {
@@ -267,6 +295,13 @@ func (s *Storage) DeleteRecords(_ context.Context, req *storageclient.DeleteReco
 		resp.Results = append(resp.Results, r)
 	}
 	return resp, nil
+}
+
+// Trim moves a partition's start, as retention does.
+func (s *Storage) Trim(id storageclient.PartitionID, before int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(id).start = before
 }
 
 // DescribeReplicas implements storageclient.Storage.

@@ -84,8 +84,9 @@ type readPart struct {
 	end           int64 // where an until_end stream ends
 	caughtUp      bool
 	ended         bool
-	polled        bool // in a poll
-	resting       bool // misrouted; waits for the view, or for the pause
+	polled        bool  // in a poll
+	epoch         int32 // of the leader, as that poll said
+	resting       bool  // misrouted; waits for the view, or for the pause
 }
 
 // poll is one long poll of one node.
@@ -251,6 +252,7 @@ func (r *reading) run(ctx context.Context) error {
 			}
 		case <-changed:
 			r.wake()
+			r.cutMoved()
 		case <-r.retryAt.C():
 			r.wake()
 		case <-beat.C():
@@ -274,6 +276,22 @@ func (r *reading) heartbeat() error {
 func (r *reading) wake() {
 	for _, p := range r.parts {
 		p.resting = false
+	}
+}
+
+// cutMoved ends the polls of nodes that no longer lead what they are asked
+// for: a node that is cut off would not say so.
+func (r *reading) cutMoved() {
+	v := r.s.meta.View()
+	for _, running := range r.polls {
+		for _, p := range running.parts {
+			t := v.TopicsByID[p.id.Topic]
+			if t == nil || t.Partitions[p.id.Index].Leader != running.node || t.Partitions[p.id.Index].LeaderEpoch != p.epoch {
+				running.cut = true
+				running.cancel()
+				break
+			}
+		}
 	}
 }
 
@@ -345,9 +363,9 @@ func (r *reading) poll(ctx context.Context, l routing.Leader, parts []*readPart)
 	p := &poll{node: l.NodeID, parts: parts, cancel: cancel}
 	req := &storageclient.FetchRequest{MinBytes: 1, MaxBytes: min(pollBytes, max(r.frameBytes*len(parts), r.frameBytes)), MaxWaitMs: int32(pollWait.Milliseconds())}
 	for _, part := range parts {
-		part.polled = true
+		part.polled, part.epoch = true, r.epoch(part)
 		req.Partitions = append(req.Partitions, storageclient.FetchPartition{
-			PartitionID: part.id, LeaderEpoch: r.epoch(part), Offset: part.next, MaxBytes: r.frameBytes,
+			PartitionID: part.id, LeaderEpoch: part.epoch, Offset: part.next, MaxBytes: r.frameBytes,
 		})
 	}
 	r.polls[l.NodeID] = p
