@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect/v2/connecthttp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -96,7 +95,7 @@ var badCalls = []struct {
 	{"read nothing", read(&moldauv1.ReadRequest{}), errcode.InvalidArgument, "topics"},
 	{"read unknown", read(&moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "nope"}}}), errcode.UnknownTopic, "topics.topic"},
 	{"read one topic twice", read(&moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "t"}, {Topic: "t"}}}), errcode.InvalidArgument, "topics"},
-	{"read 10^5 partitions", read(&moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "t", Partitions: manyPartitions(100_000)}}}), errcode.InvalidArgument, "topics"},
+	{"read 20,000 partitions", read(&moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "t", Partitions: manyPartitions(20_000)}}}), errcode.InvalidArgument, "topics"},
 	{"read one partition twice", read(&moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "t", Partitions: []*moldauv1.ReadPartition{{}, {}}}}}), errcode.InvalidArgument, "topics.partitions"},
 	{"read partition 7", read(&moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "t", Partitions: []*moldauv1.ReadPartition{{Partition: 7}}}}}), errcode.UnknownPartition, "topics.partitions"},
 	{"read beyond the end", read(&moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "t", Position: at(5)}}}), errcode.OffsetOutOfRange, ""},
@@ -159,10 +158,10 @@ func read(r *moldauv1.ReadRequest) func(context.Context, api) error {
 func TestBadRequestsAreRefusedWithReasonAndField(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 2)
-	doors := map[string]api{"grpc": grpcAPI{r.grpc}, "connect": r.connect(connecthttp.WithProtoJSON())}
+	doors := map[string]api{"grpc": grpcAPI{r.grpc}, "connect": r.connect()}
 	for _, bad := range badCalls {
 		for name, a := range doors {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			err := bad.call(ctx, a)
 			cancel()
 			if got := reasonOf(err); got != bad.reason {

@@ -24,6 +24,8 @@ type Metadata struct {
 	nextID  int64
 }
 
+var _ metadataclient.Client = (*Metadata)(nil)
+
 // NewMetadata returns the metadata of a cluster without topics whose only node
 // has id 1.
 func NewMetadata() *Metadata {

@@ -28,6 +28,8 @@ type Storage struct {
 	// BeforeAppend and AfterAppend, where set, may fail a call or its parts:
 	// an error fails the call as a whole.
 	BeforeAppend, AfterAppend func(req *storageclient.AppendRequest) error
+	// Judge, where set, may refuse a batch.
+	Judge func(batch []byte) error
 	// BeforeFetch, where set, is called with each Fetch.
 	BeforeFetch func()
 	lead        func(id storageclient.PartitionID, epoch int32) error
@@ -141,6 +143,11 @@ func (s *Storage) appendOne(in *storageclient.AppendPartition) storageclient.App
 	h, err := record.ValidateProduced(in.Batch, record.ProduceRules{MaxBatchBytes: 1 << 20})
 	if err != nil {
 		return failed(errcode.Wrap(err, errcode.InvalidRecord, "%v", err))
+	}
+	if s.Judge != nil {
+		if err := s.Judge(in.Batch); err != nil {
+			return failed(err)
+		}
 	}
 	p := s.partition(in.PartitionID)
 	if h.Idempotent() {
