@@ -45,8 +45,10 @@ func buildGateway(p *process) []lifecycle.Part {
 			p.doors.grpc, p.doors.http = service.GRPCAddr(), service.HTTPAddr()
 			return nil
 		},
-		Run:   func(ctx context.Context) error { return service.Run(ctx) },
-		Drain: func(ctx context.Context) error { return service.Drain(ctx) },
+		Run: func(ctx context.Context) error { return service.Run(ctx) },
+		// The doors close here, not in Stop: the storage node below drains next,
+		// and would leave the appends that are still under way without an answer.
+		Drain: func(ctx context.Context) error { return service.Stop(ctx) },
 		Stop: func(ctx context.Context) error {
 			return errors.Join(service.Stop(ctx), pool.Close(), door.Close())
 		},
