@@ -9,9 +9,11 @@ package testcluster
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -51,9 +53,35 @@ func build() {
 	if built.err != nil {
 		return
 	}
+	if built.err = noteSources(); built.err != nil {
+		return
+	}
 	built.path = filepath.Join(built.dir, "moldau")
 	out, err := exec.Command("go", "build", "-o", built.path, binaryPackage).CombinedOutput()
 	if err != nil {
 		built.err = fmt.Errorf("build %s: %w\n%s", binaryPackage, err, out)
 	}
+}
+
+// noteSources looks at every source file of the module. The go command keeps
+// the result of a test until a file changes that the test looked at, and it
+// cannot see what a binary is built from.
+func noteSources() error {
+	file, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	root := filepath.Dir(strings.TrimSpace(string(file)))
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == ".git":
+			return fs.SkipDir
+		case filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go"):
+			_, err = os.Stat(path)
+			return err
+		}
+		return nil
+	})
 }
