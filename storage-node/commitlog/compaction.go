@@ -3,233 +3,289 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"math"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"moldau.dev/services/record"
-	"moldau.dev/storage-node/vfs"
 )
-
-// cut truncates s to the batch boundary end.
-func (l *Log) cut(s *segment, end int64) error {
-	if err := l.loadIndex(s); err != nil {
-		return err
-	}
-	f, release, err := l.files.open(l.fs, s.log())
-	if err != nil {
-		return err
-	}
-	defer release()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	size := s.size
-	s.reset()
-	var at int64
-	_, why := scan(f, 0, size, s.base, false, func(h record.Header, pos int64) {
-		if h.NextOffset() <= end {
-			s.note(h, pos, int64(l.cfg.IndexIntervalBytes))
-			at = pos + int64(h.Size())
-		}
-	})
-	if why != nil {
-		return &CorruptionError{s.log(), at, why.Error()}
-	}
-	if err := f.Truncate(at); err != nil {
-		return err
-	}
-	return f.Sync()
-}
 
 // CompactOptions bound a compaction.
 type CompactOptions struct {
-	Now             time.Time
-	DeleteRetention time.Duration // tombstones stay so long after they were first met
-	MinLag          time.Duration // younger records are left alone
-	Bound           int64         // offsets from here on are left alone: the last stable offset
+	Now time.Time
+	// DeleteRetention is how long tombstones and transaction markers stay after
+	// the compaction that first found nothing else to be kept before them (KIP-534).
+	DeleteRetention time.Duration
+	// MinLag leaves segments alone whose newest record is younger.
+	MinLag time.Duration
+	// Bound leaves offsets from here on alone: the smaller of last stable offset
+	// and high watermark.
+	Bound int64
+	// KeepProducer tells whether a producer's last batch must stay, without
+	// records if need be; nil is all.
+	KeepProducer func(producerID int64) bool
+	// Limits of decompression; the zero value is record.DefaultLimits.
+	Limits record.Limits
 }
 
 // CompactStats tells what a compaction did.
 type CompactStats struct {
-	SegmentsCleaned int
+	SegmentsCleaned int // that were rewritten
 	BytesBefore     int64
 	BytesAfter      int64
+	RecordsDropped  int64
 }
 
-const cleanedSuffix, swapSuffix = ".cleaned", ".swap"
+// maxKeys bounds the keys of one pass, at about 50 bytes each; what has more
+// is compacted in several passes.
+const maxKeys = 4 << 20
 
-// finishSwap ends what a crash in a compaction left: a .cleaned file never
-// became the truth and goes; a .swap file did, and takes its place.
-func (l *Log) finishSwap(names []string) ([]string, error) {
+// Compact rewrites the segments before the active one, so that of the records
+// of a key only the last stays, of those of aborted transactions none. Offsets
+// never change. The last batch of a producer stays, without records if need
+// be; so do a tombstone and a marker for DeleteRetention (invariant 29). It
+// looks at nothing where nothing was added and nothing is due. Reads and
+// appends go on meanwhile.
+func Compact(l *Log, opts CompactOptions) (CompactStats, error) {
+	l.compacting.Lock()
+	defer l.compacting.Unlock()
+	if opts.Limits == (record.Limits{}) {
+		opts.Limits = record.DefaultLimits()
+	}
+	c := &cleaner{Log: l, opts: opts, live: map[int64]bool{}, horizon: math.MaxInt64}
+	if _, err := l.Sync(); err != nil {
+		return c.stats, err
+	}
+	if err := c.run(); err != nil && !errors.Is(err, errSuperseded) {
+		return c.stats, err
+	}
+	return c.stats, nil
+}
+
+// errSuperseded ends a pass whose segments retention or truncation took away
+// meanwhile: the next pass sees what is left.
+var errSuperseded = errors.New("segments were removed meanwhile")
+
+func (c *cleaner) run() error {
+	segments, err := c.cleanable()
+	if err != nil || len(segments) == 0 {
+		return err
+	}
+	clean := c.cleaned()
+	if segments[len(segments)-1].end.Load() <= clean && c.opts.Now.UnixMilli() < c.Log.horizon {
+		return nil
+	}
+	if err := c.survey(); err != nil {
+		return err
+	}
+	if segments, err = c.mapKeys(segments, clean); err != nil {
+		return err
+	}
+	limit := c.segmentBytes()
+	for len(segments) > 0 {
+		n, err := c.clean(segments, limit)
+		if err != nil {
+			return err
+		}
+		segments = segments[n:]
+	}
+	c.Log.horizon = c.horizon
+	return c.noteCleaned(c.mapEnd)
+}
+
+func (l *Log) segmentBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cfg.SegmentBytes
+}
+
+func (l *Log) cleaned() int64 {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	return l.cleanEnd
+}
+
+func (l *Log) noteCleaned(end int64) error {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	if end <= l.cleanEnd {
+		return nil
+	}
+	l.cleanEnd = min(end, l.end.Load())
+	return l.saveCheckpoint(l.checkpoint())
+}
+
+// cleanable returns the segments from the first on that may be compacted.
+func (c *cleaner) cleanable() ([]*segment, error) {
+	c.shape.RLock()
+	defer c.shape.RUnlock()
+	segments := c.list()
+	for i, s := range segments {
+		x, err := c.indexOf(s)
+		if err != nil {
+			return nil, err
+		}
+		newest, _ := x.maxTimestamp()
+		young := c.opts.MinLag > 0 && c.opts.Now.UnixMilli()-newest < c.opts.MinLag.Milliseconds()
+		if young || s.end.Load() > c.opts.Bound || i == len(segments)-1 {
+			return segments[:i], nil
+		}
+	}
+	return nil, nil
+}
+
+const (
+	cleanedSuffix = ".cleaned"
+	swapSuffix    = ".swap"
+)
+
+func cleanedName(s *segment) string { return s.stem + cleanedSuffix }
+
+// swapName says which segments the file stands for: those that begin in
+// [s.base, end).
+func swapName(s *segment, end int64) string {
+	return fmt.Sprintf("%s-%020d%s", s.stem, end, swapSuffix)
+}
+
+func parseSwap(name string) (base, end int64, ok bool) {
+	rest, ok := strings.CutSuffix(name, swapSuffix)
+	if !ok || len(rest) != 41 || rest[20] != '-' {
+		return 0, 0, false
+	}
+	base, err1 := strconv.ParseInt(rest[:20], 10, 64)
+	end, err2 := strconv.ParseInt(rest[21:], 10, 64)
+	return base, end, err1 == nil && err2 == nil && base >= 0 && end > base
+}
+
+// replace puts next, whose file is complete and fsynced under its .cleaned
+// name, in the place of old. The checkpoint that lists it is what decides:
+// before, the old segments are the log; after it, the new one.
+func (l *Log) replace(old []*segment, size int64, next *segment) error {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	i := slices.Index(l.list(), old[0])
+	if i < 0 || !unchanged(l.list()[i:], old, size) {
+		return errors.Join(l.removeFile(cleanedName(next)), errSuperseded)
+	}
+	swap := swapName(next, next.end.Load())
+	if err := l.fs.Rename(cleanedName(next), swap); err != nil {
+		return err
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		l.poison(err)
+		return err
+	}
+	l.mu.Lock()
+	ck := l.describe(slices.Concat(l.list()[:i], []*segment{next}, l.list()[i+len(old):]), l.start.Load(), l.mark, l.epochs)
+	l.mu.Unlock()
+	if err := l.saveCheckpoint(ck); err != nil {
+		return errors.Join(err, l.removeFile(swap))
+	}
+	l.shape.Lock()
+	defer l.shape.Unlock()
+	for _, s := range old {
+		l.files.drop(s)
+	}
+	if err := l.finishSwap(swap, next.base, old); err != nil {
+		l.poison(err)
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setList(slices.Concat(l.list()[:i], []*segment{next}, l.list()[i+len(old):]))
+	return nil
+}
+
+// unchanged tells whether a log's segments still begin with old, of that size,
+// and go on after it.
+func unchanged(now, old []*segment, size int64) bool {
+	if len(now) <= len(old) || !slices.Equal(now[:len(old)], old) {
+		return false
+	}
+	for _, s := range old {
+		size -= s.size.Load()
+	}
+	return size == 0
+}
+
+// finishSwap removes the segments that a committed swap file stands for and
+// gives it its name. The removal is durable before that, lest both are found.
+func (l *Log) finishSwap(swap string, base int64, old []*segment) error {
+	for _, s := range old {
+		if err := l.removeIndex(s); err != nil {
+			return err
+		}
+		if s.base == base {
+			continue // the rename replaces it
+		}
+		if err := l.removeFile(s.log); err != nil {
+			return err
+		}
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return err
+	}
+	if err := l.fs.Rename(swap, newSegment(l.dir, base).log); err != nil {
+		return err
+	}
+	return l.fs.SyncDir(l.dir)
+}
+
+// finishSwaps ends the compactions that a crash interrupted: swap files that
+// the checkpoint lists take their place, others go.
+func (r *opening) finishSwaps(names []string) ([]string, error) {
 	changed := false
-	for _, n := range names {
-		full := l.dir + "/" + n
-		switch {
-		case strings.HasSuffix(n, cleanedSuffix) || strings.HasSuffix(n, ".tmp"):
-			changed = true
-			if err := l.fs.Remove(full); err != nil {
+	for _, name := range names {
+		base, end, ok := parseSwap(name)
+		if !ok {
+			continue
+		}
+		changed = true
+		full := path.Join(r.dir, name)
+		committed, err := r.committed(full, base, end)
+		if err != nil {
+			return nil, err
+		}
+		if !committed {
+			if err := r.removeFile(full); err != nil {
 				return nil, err
 			}
-		case strings.HasSuffix(n, swapSuffix):
-			changed = true
-			name := strings.TrimSuffix(full, swapSuffix)
-			if err := l.fs.Remove(strings.TrimSuffix(name, ".log") + ".index"); err != nil && !isNotExist(err) {
-				return nil, err
+			continue
+		}
+		var old []*segment
+		for _, n := range names {
+			if b, ok := parseBase(n, logSuffix); ok && b >= base && b < end {
+				old = append(old, newSegment(r.dir, b))
 			}
-			if err := l.fs.Rename(full, name); err != nil {
-				return nil, err
-			}
+		}
+		if err := r.finishSwap(full, base, old); err != nil {
+			return nil, err
 		}
 	}
 	if !changed {
 		return names, nil
 	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
-		return nil, err
-	}
-	return l.fs.List(l.dir)
+	return r.fs.List(r.dir)
 }
 
-// Compact rewrites the segments before the active one so that of each key only
-// the last record below the bound stays. Offsets never change; the last batch
-// of each producer stays even if empty; a tombstone stays until DeleteRetention
-// after the compaction that first met it (invariant 29, KIP-534).
-func Compact(l *Log, o CompactOptions) (CompactStats, error) {
-	l.mu.RLock()
-	segments := append([]*segment(nil), l.segments[:len(l.segments)-1]...)
-	l.mu.RUnlock()
-	var stats CompactStats
-	var clean []*segment
-	for _, s := range segments {
-		if err := l.loadIndex(s); err != nil {
-			return stats, err
-		}
-		if s.end > o.Bound || (o.MinLag > 0 && o.Now.UnixMilli()-s.maxTime < o.MinLag.Milliseconds()) {
-			break
-		}
-		clean = append(clean, s)
+// committed tells whether the checkpoint lists the swap file in the place of
+// what it stands for. Without a checkpoint either will do.
+func (r *opening) committed(name string, base, end int64) (bool, error) {
+	info, err := r.fs.Stat(name)
+	if err != nil || r.Rebuilt {
+		return err == nil, err
 	}
-	last := map[string]int64{}
-	producers := map[int64]int64{} // the last batch of each
-	for _, s := range clean {
-		err := l.eachBatch(s, func(b []byte, h record.Header) error {
-			if h.Idempotent() {
-				producers[h.ProducerID] = h.BaseOffset
-			}
-			if h.Control() {
-				return nil
-			}
-			return record.ForEach(b, record.DefaultLimits(), func(r *record.Record) error {
-				last[string(r.Key)] = r.Offset
-				return nil
-			})
-		})
-		if err != nil {
-			return stats, err
+	listed := false
+	for _, s := range r.ck.sealed {
+		switch {
+		case s.base == base:
+			listed = s.size == info.Size
+		case s.base > base && s.base < end:
+			return false, nil
 		}
 	}
-	for _, s := range clean {
-		before := s.size
-		changed, err := l.compactSegment(s, o, last, producers)
-		if err != nil {
-			return stats, err
-		}
-		if changed {
-			stats.SegmentsCleaned++
-			stats.BytesBefore += before
-			stats.BytesAfter += s.size
-		}
-	}
-	return stats, nil
-}
-
-// eachBatch calls fn for each batch of s, verified; b is valid for the call.
-func (l *Log) eachBatch(s *segment, fn func(b []byte, h record.Header) error) error {
-	f, release, err := l.files.open(l.fs, s.log())
-	if err != nil {
-		return err
-	}
-	defer release()
-	return eachBatch(f, s, fn)
-}
-
-func eachBatch(f vfs.File, s *segment, fn func(b []byte, h record.Header) error) error {
-	var b []byte
-	for pos := int64(0); pos < s.size; {
-		_, h, err := seek(f, s.log(), pos, s.size, func(record.Header) bool { return true })
-		if err != nil {
-			return err
-		}
-		if cap(b) < h.Size() {
-			b = make([]byte, h.Size())
-		}
-		b = b[:h.Size()]
-		if _, err := f.ReadAt(b, pos); err != nil {
-			return err
-		}
-		if _, err := record.Verify(b); err != nil {
-			return &CorruptionError{s.log(), pos, err.Error()}
-		}
-		if err := fn(b, h); err != nil {
-			return err
-		}
-		pos += int64(h.Size())
-	}
-	return nil
-}
-
-func (l *Log) compactSegment(s *segment, o CompactOptions, last map[string]int64, producers map[int64]int64) (bool, error) {
-	next := &segment{base: s.base, file: s.file, maxTime: -1, maxAt: -1, loaded: true}
-	next.reset()
-	f, err := l.fs.Create(s.log() + cleanedSuffix)
-	if err != nil {
-		return false, err
-	}
-	changed := false
-	err = l.eachBatch(s, func(b []byte, h record.Header) error {
-		kept, rewritten, err := compactBatch(b, h, o, last, producers[h.ProducerID] == h.BaseOffset)
-		changed = changed || rewritten
-		if err != nil || kept == nil {
-			return err
-		}
-		kh, err := record.ParseHeader(kept)
-		if err != nil {
-			return err
-		}
-		if _, err := f.WriteAt(kept, next.size); err != nil {
-			return err
-		}
-		next.note(kh, next.size, int64(l.cfg.IndexIntervalBytes))
-		return nil
-	})
-	if err == nil && changed {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil || !changed {
-		return false, errors.Join(err, l.fs.Remove(s.log()+cleanedSuffix))
-	}
-	return true, l.swap(s, next)
-}
-
-// swap lets the cleaned file take its segment's place: once renamed to .swap
-// it is the truth, whatever crashes after that.
-func (l *Log) swap(s, next *segment) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := l.fs.Rename(s.log()+cleanedSuffix, s.log()+swapSuffix); err != nil {
-		return err
-	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
-		return err
-	}
-	if err := l.fs.Remove(s.idx()); err != nil && !isNotExist(err) {
-		return err
-	}
-	l.files.forget(s.log())
-	if err := l.fs.Rename(s.log()+swapSuffix, s.log()); err != nil {
-		return fmt.Errorf("%s is half swapped, the next start ends it: %w", s.log(), err)
-	}
-	s.size, s.index, s.maxTime, s.maxAt, s.sinceIx = next.size, next.index, next.maxTime, next.maxAt, next.sinceIx
-	return l.fs.SyncDir(l.dir)
+	return listed, nil
 }

@@ -1,86 +1,134 @@
 package commitlog
 
 import (
-	"container/list"
 	"sync"
 
 	"moldau.dev/storage-node/vfs"
 )
 
-// FileCache holds the open files of all logs of a node, the least recently
-// used going first, so that thousands of partitions need no descriptor each.
+// FileCache holds the open segment files of all logs of a node, the least
+// recently used being closed first, so that thousands of partitions need no
+// descriptor each. Files with bytes that are not fsynced stay open, lest the
+// kernel forget a failed write-back with the last descriptor.
 type FileCache struct {
-	max int
-
-	mu    sync.Mutex
-	files map[string]*list.Element
-	order *list.List // of *openFile, last used in front
+	mu   sync.Mutex
+	max  int
+	open int
+	lru  handle // sentinel of a ring; next is the last used
 }
 
-type openFile struct {
-	name string
-	f    vfs.File
-	uses int
-	gone bool // close at the last release
+// handle is an open segment file. All fields are guarded by FileCache.mu.
+type handle struct {
+	file       vfs.File
+	owner      *segment // nil once dropped: the last release closes the file
+	refs       int
+	prev, next *handle
 }
 
-// NewFileCache holds at most max files open beside those in use.
-func NewFileCache(max int) *FileCache {
-	return &FileCache{max: max, files: map[string]*list.Element{}, order: list.New()}
+// NewFileCache returns a cache that holds at most maxOpen files open beside
+// those in use.
+func NewFileCache(maxOpen int) *FileCache {
+	c := &FileCache{max: maxOpen}
+	c.lru.prev, c.lru.next = &c.lru, &c.lru
+	return c
 }
 
-// open returns the file and what ends its use.
-func (c *FileCache) open(fs vfs.FS, name string) (vfs.File, func(), error) {
+// Open is the number of files open.
+func (c *FileCache) Open() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.files[name]
-	if !ok {
-		f, err := fs.Open(name)
-		if err != nil {
-			return nil, nil, err
+	return c.open
+}
+
+// acquire returns the open file of s until release.
+func (c *FileCache) acquire(fs vfs.FS, s *segment) (*handle, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := s.file; h != nil {
+		c.use(h)
+		return h, nil
+	}
+	c.mu.Unlock()
+	f, err := fs.Open(s.log)
+	c.mu.Lock()
+	if err != nil {
+		return nil, err
+	}
+	if h := s.file; h != nil { // another was faster
+		_ = f.Close()
+		c.use(h)
+		return h, nil
+	}
+	return c.add(s, f), nil
+}
+
+// insert is acquire for a file that the caller has just made.
+func (c *FileCache) insert(s *segment, f vfs.File) *handle {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.add(s, f)
+}
+
+func (c *FileCache) add(s *segment, f vfs.File) *handle {
+	h := &handle{file: f, owner: s, refs: 1}
+	s.file = h
+	c.open++
+	c.push(h)
+	for old := c.lru.prev; c.open > c.max && old != &c.lru; {
+		prev := old.prev
+		if old.refs == 0 {
+			c.discard(old)
 		}
-		e = c.order.PushFront(&openFile{name: name, f: f})
-		c.files[name] = e
-		c.evict()
+		old = prev
 	}
-	c.order.MoveToFront(e)
-	o := e.Value.(*openFile)
-	o.uses++
-	return o.f, func() { c.release(o) }, nil
+	return h
 }
 
-func (c *FileCache) release(o *openFile) {
+func (c *FileCache) use(h *handle) {
+	h.refs++
+	h.prev.next, h.next.prev = h.next, h.prev
+	c.push(h)
+}
+
+func (c *FileCache) push(h *handle) {
+	h.prev, h.next = &c.lru, c.lru.next
+	h.prev.next, h.next.prev = h, h
+}
+
+// retain takes one more hold of a handle that is held.
+func (c *FileCache) retain(h *handle) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o.uses--; o.uses == 0 && o.gone {
-		_ = o.f.Close() // its bytes were synced or are not wanted
-	}
+	h.refs++
 }
 
-func (c *FileCache) evict() {
-	for e := c.order.Back(); e != nil && c.order.Len() > c.max; {
-		prev := e.Prev()
-		if o := e.Value.(*openFile); o.uses == 0 {
-			c.drop(e)
-		}
-		e = prev
-	}
-}
-
-func (c *FileCache) drop(e *list.Element) {
-	o := e.Value.(*openFile)
-	c.order.Remove(e)
-	delete(c.files, o.name)
-	if o.gone = true; o.uses == 0 {
-		_ = o.f.Close()
-	}
-}
-
-// forget closes the file once nobody uses it.
-func (c *FileCache) forget(name string) {
+func (c *FileCache) release(h *handle) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.files[name]; ok {
-		c.drop(e)
+	h.refs--
+	if h.refs == 0 && h.owner == nil {
+		c.close(h)
 	}
+}
+
+// drop forgets the file of s; it is closed once nobody holds it.
+func (c *FileCache) drop(s *segment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.file != nil {
+		c.discard(s.file)
+	}
+}
+
+func (c *FileCache) discard(h *handle) {
+	h.owner.file, h.owner = nil, nil
+	h.prev.next, h.next.prev = h.next, h.prev
+	if h.refs == 0 {
+		c.close(h)
+	}
+}
+
+func (c *FileCache) close(h *handle) {
+	c.open--
+	_ = h.file.Close() // what was to be durable was fsynced
 }

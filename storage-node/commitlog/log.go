@@ -1,6 +1,7 @@
 // Package commitlog is one partition's log: whole record batches in segment
 // files, found again by offset, by time and by leader epoch. Below it is vfs,
-// above it the storage node, which decides what may be appended and read.
+// the disk; above it the storage node, which decides what may be appended and
+// read. FORMAT.md has the byte tables and what every crash leaves.
 //
 // The invariant to remember: what Sync has returned survives any crash, and
 // what does not match its checksum is never returned (invariants 13 and 28).
@@ -9,7 +10,8 @@ package commitlog
 import (
 	"errors"
 	"fmt"
-	"path"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,66 +20,95 @@ import (
 	"moldau.dev/storage-node/vfs"
 )
 
-// Config says how a log is cut into segments.
+// Config says how a log is cut into segments. A zero field is its default.
 type Config struct {
-	SegmentBytes       int64         // roll before a segment grows beyond
-	SegmentAge         time.Duration // roll a segment whose first batch is older; 0 never
+	SegmentBytes       int64         // roll before a segment grows beyond; at most 2^31-1
+	SegmentAge         time.Duration // roll once the first batch is so old
 	IndexIntervalBytes int32         // an index entry about every so many bytes
 }
 
-// DefaultConfig returns Kafka's defaults.
+// DefaultConfig returns Kafka's defaults: 1 GiB, 7 days, 4096 bytes.
 func DefaultConfig() Config {
 	return Config{SegmentBytes: 1 << 30, SegmentAge: 7 * 24 * time.Hour, IndexIntervalBytes: 4096}
 }
 
-var (
-	// ErrPoisoned is what a log answers after a failed fsync: nobody knows what
-	// the disk holds, and asking again would hide it (rule N7).
-	ErrPoisoned = errors.New("log is out of service after a failed fsync")
-	// ErrClosed is what a closed log answers.
-	ErrClosed = errors.New("log is closed")
-	// ErrOffsetOutOfRange is wrapped by the error for an offset that the log
-	// does not hold.
-	ErrOffsetOutOfRange = errors.New("offset out of range")
-)
-
-// CorruptionError tells of stored bytes that do not match their checksum or
-// their lengths. They are reported, never served (rule N6).
-type CorruptionError struct {
-	File     string
-	Position int64
-	Detail   string
+func (c Config) filled() Config {
+	d := DefaultConfig()
+	if c.SegmentBytes <= 0 {
+		c.SegmentBytes = d.SegmentBytes
+	}
+	if c.SegmentAge <= 0 {
+		c.SegmentAge = d.SegmentAge
+	}
+	if c.IndexIntervalBytes <= 0 {
+		c.IndexIntervalBytes = d.IndexIntervalBytes
+	}
+	c.SegmentBytes = min(c.SegmentBytes, maxSegment)
+	return c
 }
 
-func (e *CorruptionError) Error() string {
-	return fmt.Sprintf("%s is damaged at byte %d: %s", e.File, e.Position, e.Detail)
-}
-
-// Log is one partition's log. Appends, truncations and deletions take turns;
-// reads run beside them.
+// Log is one partition's log. All methods may be called at once: appends take
+// turns, reads run beside them, and so does Sync. It starts no goroutine and
+// reads no clock.
 type Log struct {
 	fs    vfs.FS
 	dir   string
 	files *FileCache
 
-	mu       sync.RWMutex // guards the list of segments and what follows
+	// Locks, in the order in which they are taken. compacting: one compaction at
+	// a time. admin: whatever fsyncs or removes, one at a time. shape: held for
+	// reading by reads, locked while files shrink or go. mu: the writer's.
+	compacting sync.Mutex
+	admin      sync.Mutex
+	shape      sync.RWMutex
+	mu         sync.Mutex
+
+	segments atomic.Pointer[[]*segment] // by base; the last one is active; changed under mu
+	interval atomic.Int64               // Config.IndexIntervalBytes
+	start    atomic.Int64
+	end      atomic.Int64 // stored after the bytes before it can be read
+	durable  atomic.Int64
+
+	loadedMu sync.Mutex
+	loaded   []*segment // whose indexes came from disk, oldest first
+
+	// Guarded by mu.
 	cfg      Config
-	segments []*segment // by base offset; the last one is active; never empty
 	epochs   epochs
-	dirty    []string // files written since the last Sync
-	newNames bool     // the directory has names that are not durable
-	poison   error
+	dirty    []*segment // with bytes that are not fsynced
+	newNames bool       // the directory has names that are not durable
+	failed   error      // why the log is poisoned
 	closed   bool
 
-	start   atomic.Int64
-	end     atomic.Int64
-	durable atomic.Int64
-	syncing sync.Mutex // one Sync at a time
+	// Guarded by admin.
+	mark      mark
+	marked    int64 // offset of the mark on disk
+	sinceMark int64 // bytes made durable since
+	sequence  int64 // of the last checkpoint
+	cleanEnd  int64
+	hint      *segment // stands for the hint file in the cache
+	hintBuf   [hintSize]byte
+	syncing   []*segment // spare memory of Sync
+	held      []*handle  // likewise
+
+	// horizon is when a tombstone or marker is next due, ms; 0 is unknown.
+	// Guarded by compacting.
+	horizon int64
 }
 
-func (l *Log) active() *segment { return l.segments[len(l.segments)-1] }
+func (l *Log) list() []*segment { return *l.segments.Load() }
 
-// StartOffset is the first offset that can be read.
+func (l *Log) setList(segments []*segment) { l.segments.Store(&segments) }
+
+// active returns the segment that is appended to; nil before the first append.
+func (l *Log) active() *segment {
+	if segments := l.list(); len(segments) > 0 {
+		return segments[len(segments)-1]
+	}
+	return nil
+}
+
+// StartOffset is the first offset that can be read. It never decreases.
 func (l *Log) StartOffset() int64 { return l.start.Load() }
 
 // EndOffset is the offset that the next record gets.
@@ -90,42 +121,47 @@ func (l *Log) DurableEnd() int64 { return l.durable.Load() }
 func (l *Log) SetConfig(cfg Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cfg = cfg
+	l.cfg = cfg.filled()
+	l.interval.Store(int64(l.cfg.IndexIntervalBytes))
 }
 
-// Size is the number of bytes of all segments.
+// Size is the bytes of batches in all segments.
 func (l *Log) Size() int64 {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
 	var n int64
-	for _, s := range l.segments {
-		s.mu.RLock()
-		n += s.size
-		s.mu.RUnlock()
+	for _, s := range l.list() {
+		n += s.size.Load()
 	}
 	return n
 }
 
-// SegmentCount is the number of segments, at least 1.
-func (l *Log) SegmentCount() int {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return len(l.segments)
-}
+// SegmentCount is the number of segments; 0 before the first append.
+func (l *Log) SegmentCount() int { return len(l.list()) }
 
+// usable says why the log cannot be changed; the caller holds mu.
 func (l *Log) usable() error {
 	switch {
 	case l.closed:
 		return ErrClosed
-	case l.poison != nil:
-		return fmt.Errorf("%w: %w", ErrPoisoned, l.poison)
+	case l.failed != nil:
+		return fmt.Errorf("%w: %w", ErrPoisoned, l.failed)
 	}
 	return nil
 }
 
-// Append writes one verified batch, whose base offset and leader epoch are set
-// and whose base offset is not before the end, into the page cache by one
-// write. The batch is not kept. A failed write leaves no trace (rule N8).
+// poison takes the log out of service for good (rule N7).
+func (l *Log) poison(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = err
+	}
+}
+
+// Append writes one batch into the page cache, by one write. The batch must
+// have been verified, h be its header, its base offset and leader epoch be
+// set, and its base offset not lie before the end. The batch is not kept. now
+// decides only whether the segment is too old. A failed write leaves no trace
+// and the log can go on (rule N8).
 func (l *Log) Append(batch []byte, h record.Header, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,168 +169,214 @@ func (l *Log) Append(batch []byte, h record.Header, now time.Time) error {
 		return err
 	}
 	if h.BaseOffset < l.end.Load() || h.Size() != len(batch) {
-		panic(fmt.Sprintf("append of batch at %d (%d of %d bytes) to a log that ends at %d", h.BaseOffset, len(batch), h.Size(), l.end.Load()))
+		return fmt.Errorf("append of a batch of %d bytes, %d given, at offset %d to a log that ends at %d", h.Size(), len(batch), h.BaseOffset, l.end.Load())
 	}
-	s := l.active()
-	if s.size > 0 && (s.size+int64(len(batch)) > l.cfg.SegmentBytes || l.aged(s, now) || h.LastOffset()-s.base > 1<<31-1) {
-		if err := l.roll(h.BaseOffset); err != nil {
-			return err
-		}
-		s = l.active()
-	}
-	f, release, err := l.files.open(l.fs, s.log())
+	s, err := l.segmentFor(&h, now.UnixMilli())
 	if err != nil {
 		return err
 	}
-	defer release()
-	if _, err := f.WriteAt(batch, s.size); err != nil {
-		if cut := f.Truncate(s.size); cut != nil {
-			l.poison = cut
-		}
+	x, err := l.indexOf(s)
+	if err != nil {
 		return err
 	}
-	if s.size == 0 {
-		s.born = now.UnixMilli()
+	if err := l.pin(s); err != nil {
+		return err
 	}
-	s.mu.Lock()
-	s.note(h, s.size, int64(l.cfg.IndexIntervalBytes))
-	s.mu.Unlock()
-	if l.epochs.assign(h.LeaderEpoch, h.BaseOffset) {
-		if err := l.saveState(false); err != nil {
-			l.poison = err
-			return err
-		}
+	pos := s.size.Load()
+	if _, err := s.pinned.file.WriteAt(batch, pos); err != nil {
+		return l.rollBack(s, pos, err)
 	}
-	l.markDirty(s.log())
+	x.note(&h, s.base, pos, int64(l.cfg.IndexIntervalBytes))
+	l.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+	s.end.Store(h.NextOffset()) // before size: readers hold batches against it
+	s.size.Store(pos + int64(len(batch)))
 	l.end.Store(h.NextOffset())
 	return nil
 }
 
-func (l *Log) aged(s *segment, now time.Time) bool {
-	return l.cfg.SegmentAge > 0 && s.born > 0 && now.UnixMilli()-s.born >= l.cfg.SegmentAge.Milliseconds()
-}
-
-func (l *Log) markDirty(name string) {
-	for _, d := range l.dirty {
-		if d == name {
-			return
+// segmentFor returns the active segment, a new one if the batch is not to go
+// into the old one.
+func (l *Log) segmentFor(h *record.Header, now int64) (*segment, error) {
+	s := l.active()
+	switch {
+	case s != nil && s.frozen:
+		s = nil
+	case s != nil && s.size.Load() > 0:
+		if err := l.learnBirth(s, now); err != nil {
+			return nil, err
 		}
+		full := s.size.Load()+int64(h.Size()) > l.cfg.SegmentBytes
+		if !full && h.LastOffset()-s.base <= maxSegment && !l.aged(s, now) {
+			return s, nil
+		}
+		s = nil
 	}
-	l.dirty = append(l.dirty, name)
+	if s == nil {
+		if err := l.roll(); err != nil {
+			return nil, err
+		}
+		s = l.active()
+	}
+	if h.BaseOffset-s.base > math.MaxUint32 {
+		return nil, fmt.Errorf("a batch at offset %d in a segment at %d: the gap is too large", h.BaseOffset, s.base)
+	}
+	s.born = now
+	return s, nil
 }
 
-// roll ends the active segment and begins one at base.
-func (l *Log) roll(base int64) error {
-	old := l.active()
-	if err := l.settle(); err != nil {
-		return err
+// learnBirth dates a segment of an earlier life by its first batch.
+func (l *Log) learnBirth(s *segment, now int64) error {
+	if s.born > 0 {
+		return nil
 	}
-	if err := writeFile(l.fs, old.idx(), old.encodeIndex()); err != nil {
-		return err
-	}
-	s := &segment{base: base, file: segmentName(l.dir, base), end: base, maxTime: -1, maxAt: -1, loaded: true}
-	f, err := l.fs.Create(s.log())
+	f, err := l.files.acquire(l.fs, s)
 	if err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	l.newNames = true
-	l.segments = append(l.segments, s)
-	return nil
-}
-
-// settle makes everything durable, so that only the last segment of a log can
-// have a torn tail, and leaves a mark of it. A failed fsync poisons the log.
-func (l *Log) settle() error {
-	if err := l.syncFiles(l.dirty, l.newNames); err != nil {
-		l.poison = err
-		return fmt.Errorf("%w: %w", ErrPoisoned, err)
-	}
-	l.dirty, l.newNames = nil, false
-	l.durable.Store(l.end.Load())
-	return l.saveState(false)
-}
-
-// Sync makes all that was appended before the call durable and returns the
-// end of it. It may run beside appends. After a failure the log is poisoned.
-func (l *Log) Sync() (int64, error) {
-	l.syncing.Lock()
-	defer l.syncing.Unlock()
-	l.mu.Lock()
-	if err := l.usable(); err != nil {
-		l.mu.Unlock()
-		return 0, err
-	}
-	dirty, names, end := l.dirty, l.newNames, l.end.Load()
-	l.dirty, l.newNames = nil, false
-	l.mu.Unlock()
-	if err := l.syncFiles(dirty, names); err != nil {
-		l.mu.Lock()
-		l.poison = err
-		l.mu.Unlock()
-		return 0, fmt.Errorf("%w: %w", ErrPoisoned, err)
-	}
-	if end > l.durable.Load() {
-		l.durable.Store(end)
-		l.writeMark(end)
-	}
-	return end, nil
-}
-
-func (l *Log) syncFiles(dirty []string, names bool) error {
-	for _, name := range dirty {
-		f, release, err := l.files.open(l.fs, name)
-		if isNotExist(err) {
-			continue // deleted since
+	defer l.files.release(f)
+	return s.eachHeader(f.file, 0, s.size.Load(), s.base, func(h *record.Header, _ int64) bool {
+		s.born = now
+		if h.MaxTimestamp > 0 {
+			s.born = min(h.MaxTimestamp, now)
 		}
-		if err == nil {
-			err = f.Sync()
-			release()
-		}
+		return false
+	})
+}
+
+func (l *Log) aged(s *segment, now int64) bool { return now-s.born >= l.cfg.SegmentAge.Milliseconds() }
+
+// pin holds the file of s open until it is fsynced; the caller holds mu.
+func (l *Log) pin(s *segment) error {
+	if s.pinned == nil {
+		h, err := l.files.acquire(l.fs, s)
 		if err != nil {
 			return err
 		}
+		s.pinned = h
 	}
-	if names {
-		return l.fs.SyncDir(l.dir)
+	if !s.dirty {
+		s.dirty = true
+		l.dirty = append(l.dirty, s)
 	}
 	return nil
 }
 
-// Close makes the log durable, leaves a mark that says so, and lets go of its
-// files.
-func (l *Log) Close() error {
+func (l *Log) unpin(s *segment) {
+	s.dirty = false
+	if s.pinned != nil {
+		l.files.release(s.pinned)
+		s.pinned = nil
+	}
+}
+
+// rollBack cuts off what a failed write left.
+func (l *Log) rollBack(s *segment, pos int64, cause error) error {
+	if err := s.pinned.file.Truncate(pos); err != nil {
+		l.failed = errors.Join(cause, err)
+	}
+	return fmt.Errorf("append to %s: %w", s.log, cause)
+}
+
+// roll makes the log go on in a new segment, which begins at the log's end.
+// Nothing is fsynced: Sync does that, and recovery notices a segment that does
+// not begin where the one before it ends. The caller holds mu; the active
+// segment is not empty.
+func (l *Log) roll() error {
+	s, old := newSegment(l.dir, l.end.Load()), l.active()
+	f, err := l.fs.Create(s.log)
+	if err != nil {
+		return fmt.Errorf("begin segment %s: %w", s.log, err)
+	}
+	s.index.Store(newIndex())
+	s.pinned = l.files.insert(s, f)
+	s.dirty = true
+	l.dirty = append(l.dirty, s)
+	l.newNames = true
+	l.setList(append(slices.Clone(l.list()), s))
+	if old != nil {
+		_ = l.writeIndex(old) // no room for it: the index is made again when needed
+		l.keepIndex(old)
+	}
+	return nil
+}
+
+// Roll ends the active segment, unless it is empty.
+func (l *Log) Roll() error {
 	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if s := l.active(); s == nil || s.size.Load() == 0 {
 		return nil
 	}
-	healthy := l.poison == nil
-	l.mu.Unlock()
-	var err error
-	if healthy {
-		if _, err = l.Sync(); err == nil {
-			err = l.closeClean()
-		}
+	return l.roll()
+}
+
+// MaybeRoll ends the active segment if its first batch is older than
+// Config.SegmentAge.
+func (l *Log) MaybeRoll(now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
 	}
+	s := l.active()
+	if s == nil || s.size.Load() == 0 {
+		return nil
+	}
+	if err := l.learnBirth(s, now.UnixMilli()); err != nil || !l.aged(s, now.UnixMilli()) {
+		return err
+	}
+	return l.roll()
+}
+
+// Close makes the log durable, marks where it ends so that the next Open need
+// not scan, and lets go of its files. A log that failed is closed as it is.
+func (l *Log) Close() error {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	l.mu.Lock()
+	closed, failed := l.closed, l.failed
+	l.mu.Unlock()
+	if closed {
+		return nil
+	}
+	var err error
+	if failed == nil {
+		err = l.closeClean()
+	}
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	for _, s := range l.segments {
-		l.files.forget(s.log())
+	for _, s := range l.list() {
+		l.unpin(s)
+		l.files.drop(s)
 	}
-	l.files.forget(path.Join(l.dir, markFile))
+	l.files.drop(l.hint)
 	return err
 }
 
 func (l *Log) closeClean() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.active()
-	if err := writeFile(l.fs, s.idx(), s.encodeIndex()); err != nil {
+	if _, err := l.sync(); err != nil {
 		return err
 	}
-	return l.saveState(true)
+	if s := l.active(); s != nil {
+		_ = l.writeIndex(s) // it is made again when needed
+	}
+	if l.marked == l.end.Load() && l.sinceMark == 0 {
+		return nil
+	}
+	return l.saveCheckpoint(l.checkpoint())
+}
+
+// Remove closes the log and removes its directory with all in it.
+func (l *Log) Remove() error {
+	l.poison(errors.New("the log was removed"))
+	if err := l.Close(); err != nil {
+		return err
+	}
+	return l.fs.RemoveAll(l.dir)
 }

@@ -1,248 +1,223 @@
 package commitlog
 
 import (
-	"fmt"
+	"errors"
 	"slices"
-	"sort"
 
 	"moldau.dev/services/record"
+	"moldau.dev/storage-node/vfs"
 )
 
-// Read appends whole batches to dst, from the one that holds offset from on
-// and only such that begin before bound, about maxBytes of them; with
-// wholeFirst the first comes even if it is larger (KIP-74). Every batch is
-// verified against its checksum: what does not hold is not returned, and is
-// an error where it comes first.
+// Read appends whole batches to dst: from the one that holds offset from on,
+// only such as begin before bound, and at most maxBytes of them, but with
+// wholeFirst the first one however large it is (KIP-74). It may give less than
+// there is, and nothing only where there is nothing before bound, or the first
+// batch is too large. An offset outside of the log is an *OffsetError.
+//
+// Every batch's header is checked. Checksums are verified of all that this
+// process has not appended or verified before: what was on disk when the log
+// was opened is verified once. Damage is a *CorruptionError where it comes
+// first, and ends what is given otherwise (invariant 13).
 func (l *Log) Read(from, bound int64, maxBytes int, wholeFirst bool, dst []byte) ([]byte, error) {
-	if from < l.start.Load() || from > l.end.Load() {
-		return dst, fmt.Errorf("%w: offset %d of [%d, %d]", ErrOffsetOutOfRange, from, l.start.Load(), l.end.Load())
-	}
+	l.shape.RLock()
+	defer l.shape.RUnlock()
 	begin := len(dst)
-	for from < min(bound, l.end.Load()) && len(dst)-begin < maxBytes {
-		s := l.segmentFor(from)
-		if s == nil {
-			break
-		}
+	end, err := l.readable(from)
+	if err != nil {
+		return dst, err
+	}
+	bound = min(bound, end)
+	segments := l.list()
+	for i := max(at(segments, from), 0); from < bound && i < len(segments); i++ {
 		room := maxBytes - (len(dst) - begin)
-		var err error
-		n := len(dst)
-		if dst, from, err = l.readSegment(s, from, bound, room, wholeFirst && n == begin, dst); err != nil {
-			if len(dst) > begin {
-				return dst, nil // the damage will come first next time
-			}
+		r := segmentRead{log: l, s: segments[i], from: from, bound: bound, room: room, whole: wholeFirst && len(dst) == begin}
+		dst, err = r.read(dst)
+		if err != nil && len(dst) > begin {
+			return dst, nil // it comes first in the next read
+		}
+		if err != nil || r.full {
 			return dst, err
 		}
-		if len(dst) == n && from < s.end {
-			break
-		}
+		from = max(from, segments[i].end.Load())
 	}
 	return dst, nil
 }
 
-// segmentFor returns the last segment that begins at or before offset.
-func (l *Log) segmentFor(offset int64) *segment {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > offset })
-	if i == 0 {
-		return nil
+// readable returns the log's end, or an error if from is not in the log.
+func (l *Log) readable(from int64) (int64, error) {
+	end, start := l.end.Load(), l.start.Load()
+	if from < start || from > end {
+		return 0, &OffsetError{Offset: from, Start: start, End: end}
 	}
-	return l.segments[i-1]
+	if len(l.list()) == 0 {
+		return from, nil
+	}
+	return end, nil
 }
 
-// readSegment returns dst with batches added, and the offset to go on from.
-func (l *Log) readSegment(s *segment, from, bound int64, maxBytes int, wholeFirst bool, dst []byte) ([]byte, int64, error) {
-	if err := l.loadIndex(s); err != nil {
-		return dst, from, err
+// segmentRead is the part of a read that one segment serves.
+type segmentRead struct {
+	log         *Log
+	s           *segment
+	from, bound int64
+	room        int  // bytes
+	whole       bool // the first batch may be larger than room
+	full        bool // set when the next segment is not to be read
+}
+
+// find returns the file, held, and where the first batch lies and how many
+// bytes from there may be read; n is 0 where this segment has nothing.
+func (r *segmentRead) find() (f *handle, pos, n int64, err error) {
+	s, l := r.s, r.log
+	size := s.size.Load()
+	if size == 0 {
+		return nil, 0, 0, nil
 	}
-	s.mu.RLock()
-	pos, size, segEnd := s.floor(from), s.size, s.end
-	s.mu.RUnlock()
-	f, release, err := l.files.open(l.fs, s.log())
+	x, err := l.indexOf(s)
 	if err != nil {
-		return dst, from, err
+		return nil, 0, 0, err
 	}
-	defer release()
-	pos, h, err := seek(f, s.log(), pos, size, func(h record.Header) bool { return h.NextOffset() > from })
-	if err != nil {
-		return dst, from, err
+	if f, err = l.files.acquire(l.fs, s); err != nil {
+		return nil, 0, 0, err
 	}
-	if pos >= size {
-		return dst, segEnd, nil // nothing of this segment lies at or after from
-	}
-	want := maxBytes
-	if h.Size() > want {
-		if !wholeFirst {
-			return dst, from, nil
+	first, at := x.floor(r.from-s.base), int64(-1)
+	var head record.Header
+	err = s.eachHeader(f.file, int64(first.pos), size, s.base, func(h *record.Header, pos int64) bool {
+		if h.NextOffset() <= r.from {
+			return true
 		}
-		want = h.Size()
+		head, at = *h, pos
+		return false
+	})
+	if err != nil || at < 0 || head.BaseOffset >= r.bound {
+		r.full = at >= 0
+		l.files.release(f)
+		return nil, 0, 0, err
 	}
-	n := int(min(int64(want), size-pos))
+	limit := x.ceiling(r.bound-s.base, size) // no batch from there on begins before bound
+	n = min(int64(r.room), limit-at)
+	if need := int64(head.Size()); n < need {
+		if !r.whole {
+			r.full = true
+			l.files.release(f)
+			return nil, 0, 0, nil
+		}
+		n = need
+	}
+	return f, at, n, nil
+}
+
+func (r *segmentRead) read(dst []byte) ([]byte, error) {
+	f, pos, n, err := r.find()
+	if n == 0 || err != nil {
+		return dst, err
+	}
+	defer r.log.files.release(f)
 	begin := len(dst)
-	dst = slices.Grow(dst, n)[:begin+n]
-	if _, err := f.ReadAt(dst[begin:], pos); err != nil {
-		return dst[:begin], from, err
+	dst = slices.Grow(dst, int(n))[:begin+int(n)]
+	if err := r.s.readFull(f.file, dst[begin:], pos); err != nil {
+		return dst[:begin], err
 	}
-	kept, next, err := whole(dst[begin:], h.BaseOffset, bound, segEnd)
+	kept, err := r.check(dst[begin:], pos)
+	r.full = r.full || pos+kept < r.s.size.Load()
+	return dst[:begin+int(kept)], err
+}
+
+// check returns how many bytes of b, read from pos, are whole, sound batches
+// that begin before bound.
+func (r *segmentRead) check(b []byte, pos int64) (kept int64, err error) {
+	next := r.s.base
+	proven := r.s.proven(pos, int64(len(b)))
+	for int(kept) < len(b) {
+		batch, _, h, err := record.Next(b[kept:])
+		if errors.Is(err, record.ErrPartial) {
+			break
+		}
+		if err != nil {
+			return kept, r.s.corrupt(pos+kept, "%v", err)
+		}
+		if err := r.s.fits(&h, pos+kept, r.s.size.Load(), next); err != nil {
+			return kept, err
+		}
+		if h.BaseOffset >= r.bound {
+			break
+		}
+		if !proven {
+			if _, err = record.Verify(batch); err != nil {
+				return kept, r.s.corrupt(pos+kept, "%v", err)
+			}
+		}
+		next = h.NextOffset()
+		kept += int64(len(batch))
+	}
+	if !proven {
+		r.s.prove(pos, kept)
+	}
+	return kept, nil
+}
+
+// Slice is Read without the bytes, for sendfile: n bytes of file from pos on,
+// of one segment, which stay readable until release is called. n is 0, and
+// release nil, where Read would give nothing. Checksums that Read would verify
+// are verified here.
+func (l *Log) Slice(from, bound int64, maxBytes int, wholeFirst bool) (file vfs.File, pos, n int64, release func(), err error) {
+	l.shape.RLock()
+	defer l.shape.RUnlock()
+	end, err := l.readable(from)
 	if err != nil {
-		err = &CorruptionError{s.log(), pos + int64(kept), err.Error()}
+		return nil, 0, 0, nil, err
 	}
-	if pos+int64(kept) >= size && err == nil {
-		next = max(next, segEnd)
-	}
-	return dst[:begin+kept], next, err
-}
-
-// whole returns how many bytes of b are whole, verified batches that begin
-// before bound, and the offset after them. Base offsets lie outside the
-// checksum: they must not go back, nor beyond the segment's end.
-func whole(b []byte, next, bound, segEnd int64) (int, int64, error) {
-	kept := 0
-	for kept < len(b) {
-		rest := b[kept:]
-		if len(rest) < record.HeaderSize {
+	bound = min(bound, end)
+	segments := l.list()
+	for i := max(at(segments, from), 0); from < bound && i < len(segments); i++ {
+		r := segmentRead{log: l, s: segments[i], from: from, bound: bound, room: maxBytes, whole: wholeFirst}
+		f, pos, n, err := r.find()
+		if err != nil {
+			return nil, 0, 0, nil, err
+		}
+		if n == 0 && r.full {
 			break
 		}
-		h, err := record.ParseHeader(rest)
-		if err != nil {
-			return kept, next, err
-		}
-		if h.BaseOffset < next || h.NextOffset() > segEnd {
-			return kept, next, fmt.Errorf("offset %d where at least %d, and less than %d, comes next", h.BaseOffset, next, segEnd)
-		}
-		if h.Size() > len(rest) || h.BaseOffset >= bound {
-			break
-		}
-		if _, err := record.Verify(rest[:h.Size()]); err != nil {
-			return kept, next, err
-		}
-		kept, next = kept+h.Size(), h.NextOffset()
-	}
-	return kept, next, nil
-}
-
-type readerAt interface {
-	ReadAt(p []byte, off int64) (int, error)
-}
-
-// seek walks headers from pos to the first batch that found accepts.
-func seek(f readerAt, name string, pos, size int64, found func(record.Header) bool) (int64, record.Header, error) {
-	var head [record.HeaderSize]byte
-	for pos < size {
-		if size-pos < record.HeaderSize {
-			return pos, record.Header{}, &CorruptionError{name, pos, "no whole header is left"}
-		}
-		if _, err := f.ReadAt(head[:], pos); err != nil {
-			return pos, record.Header{}, err
-		}
-		h, err := record.ParseHeader(head[:])
-		if err != nil {
-			return pos, h, &CorruptionError{name, pos, err.Error()}
-		}
-		if int64(h.Size()) > size-pos {
-			return pos, h, &CorruptionError{name, pos, "the batch is longer than its file"}
-		}
-		if found(h) {
-			return pos, h, nil
-		}
-		pos += int64(h.Size())
-	}
-	return pos, record.Header{}, nil
-}
-
-// Stamp is a record that was found by its timestamp.
-type Stamp struct {
-	Offset    int64
-	Timestamp int64 // ms
-	Epoch     int32 // leader epoch of its batch
-}
-
-// OffsetForTimestamp finds the first record at or after the log's start, and
-// before bound, that is stamped at or after t (ms), looking inside batches.
-func (l *Log) OffsetForTimestamp(t, bound int64) (Stamp, bool, error) {
-	l.mu.RLock()
-	segments := slices.Clone(l.segments)
-	l.mu.RUnlock()
-	for _, s := range segments {
-		if err := l.loadIndex(s); err != nil {
-			return Stamp{}, false, err
-		}
-		s.mu.RLock()
-		pos, skip := s.floorTime(t), s.maxTime < t
-		s.mu.RUnlock()
-		if skip {
+		if n == 0 {
+			from = max(from, segments[i].end.Load())
 			continue
 		}
-		st, ok, err := l.firstIn(s, pos, bound, func(h record.Header) bool { return h.MaxTimestamp >= t },
-			func(r *record.Record) bool { return r.Timestamp >= t })
-		if ok || err != nil {
-			return st, ok, err
+		if n, err = r.trim(f.file, pos, n); err != nil || n == 0 {
+			l.files.release(f)
+			return nil, 0, 0, nil, err
 		}
+		return f.file, pos, n, func() { l.files.release(f) }, nil
 	}
-	return Stamp{}, false, nil
+	return nil, 0, 0, nil, nil
 }
 
-// MaxTimestamp finds the first record with the largest timestamp before bound
-// (KIP-734).
-func (l *Log) MaxTimestamp(bound int64) (Stamp, bool, error) {
-	l.mu.RLock()
-	segments := slices.Clone(l.segments)
-	l.mu.RUnlock()
-	best, pos := (*segment)(nil), int64(0)
-	top := int64(-1)
-	for _, s := range segments {
-		if err := l.loadIndex(s); err != nil {
-			return Stamp{}, false, err
+// trim cuts a range to whole batches that begin before bound.
+func (r *segmentRead) trim(f vfs.File, pos, n int64) (int64, error) {
+	if !r.s.proven(pos, n) {
+		b := make([]byte, n)
+		if err := r.s.readFull(f, b, pos); err != nil {
+			return 0, err
 		}
-		s.mu.RLock()
-		if s.maxTime > top {
-			best, top, pos = s, s.maxTime, s.floor(s.maxAt)
+		kept, err := r.check(b, pos)
+		if kept > 0 {
+			err = nil // the damage comes first next time
 		}
-		s.mu.RUnlock()
+		return kept, err
 	}
-	if best == nil {
-		return Stamp{}, false, nil
+	from := pos
+	if x := r.s.index.Load(); x != nil {
+		from = max(pos, x.boundary(pos, pos+n))
 	}
-	return l.firstIn(best, pos, bound, func(h record.Header) bool { return h.MaxTimestamp >= top },
-		func(r *record.Record) bool { return r.Timestamp >= top })
-}
-
-func (l *Log) firstIn(s *segment, pos, bound int64, batch func(record.Header) bool, match func(*record.Record) bool) (Stamp, bool, error) {
-	f, release, err := l.files.open(l.fs, s.log())
-	if err != nil {
-		return Stamp{}, false, err
+	end := from
+	err := r.s.eachHeader(f, from, r.s.size.Load(), r.s.base, func(h *record.Header, at int64) bool {
+		if h.BaseOffset >= r.bound || at+int64(h.Size()) > pos+n {
+			return false
+		}
+		end = at + int64(h.Size())
+		return true
+	})
+	if end > pos {
+		err = nil // likewise
 	}
-	defer release()
-	s.mu.RLock()
-	size := s.size
-	s.mu.RUnlock()
-	start := l.start.Load()
-	for pos < size {
-		at, h, err := seek(f, s.log(), pos, size, func(h record.Header) bool { return h.NextOffset() > start && batch(h) })
-		if err != nil || at >= size || h.BaseOffset >= bound {
-			return Stamp{}, false, err
-		}
-		b := make([]byte, h.Size())
-		if _, err := f.ReadAt(b, at); err != nil {
-			return Stamp{}, false, err
-		}
-		if _, err := record.Verify(b); err != nil {
-			return Stamp{}, false, &CorruptionError{s.log(), at, err.Error()}
-		}
-		found := Stamp{Offset: -1, Epoch: h.LeaderEpoch}
-		err = record.ForEach(b, record.DefaultLimits(), func(r *record.Record) error {
-			if found.Offset < 0 && r.Offset >= start && r.Offset < bound && match(r) {
-				found.Offset, found.Timestamp = r.Offset, r.Timestamp
-			}
-			return nil
-		})
-		if err != nil {
-			return Stamp{}, false, err
-		}
-		if found.Offset >= 0 {
-			return found, true, nil
-		}
-		pos = at + int64(h.Size())
-	}
-	return Stamp{}, false, nil
+	return end - pos, err
 }

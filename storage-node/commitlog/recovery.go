@@ -1,240 +1,371 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"path"
-	"sort"
-	"strconv"
+	"slices"
 	"strings"
 
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/vfs"
 )
 
-// Recovery tells what Open found.
+// Recovery tells what Open found and did.
 type Recovery struct {
-	Clean          bool  // the log was closed in order
+	// Clean says that the log ended where its checkpoint says: nothing was scanned.
+	Clean bool
+	// Rebuilt says that a checkpoint was damaged or missing, and the whole log scanned.
+	Rebuilt        bool
 	BatchesScanned int   // whose checksums were verified
-	TruncatedBytes int64 // of a tail that no Sync had covered
+	BytesScanned   int64 // of those
+	TruncatedBytes int64 // of a tail that no mark covered, cut off
 }
 
-// Open opens the log in dir and makes it where there is none. After an unclean
-// end it verifies the last segment and cuts it at the first batch that does
-// not hold; where a Sync had covered that batch, it answers *CorruptionError
-// and changes nothing (rule N6).
-func Open(fs vfs.FS, dir string, cfg Config, files *FileCache) (*Log, Recovery, error) {
-	l := &Log{fs: fs, dir: dir, cfg: cfg, files: files}
-	var rec Recovery
-	if err := fs.MkdirAll(dir); err != nil {
-		return nil, rec, err
-	}
-	b, err := readFile(fs, path.Join(dir, stateFile))
-	if err != nil {
-		return nil, rec, err
-	}
-	st, known := decodeState(b)
-	if err := l.findSegments(); err != nil {
-		return nil, rec, err
-	}
-	if len(l.segments) == 0 {
-		return l.create(st)
-	}
-	rec.Clean = known && st.clean
-	if st.durable, err = l.readMark(st.durable); err != nil {
-		return nil, rec, err
-	}
-	l.epochs = st.epochs
-	l.start.Store(max(st.start, l.segments[0].base))
-	if err := l.openSegments(&rec, st); err != nil {
-		return nil, rec, err
-	}
-	end := l.active().end
-	if end < st.durable {
-		return nil, rec, &CorruptionError{l.active().log(), l.active().size, fmt.Sprintf("the log ends at offset %d, %d was durable", end, st.durable)}
-	}
-	l.end.Store(end)
-	l.durable.Store(st.durable)
-	l.epochs.truncate(end)
-	if !known {
-		if err := l.rebuildEpochs(); err != nil {
-			return nil, rec, err
+// Open opens the log in dir, and makes it where there is none. After an
+// unclean end it verifies what was written since the last mark, and cuts it at
+// the first batch that does not hold. Damage before the mark is a
+// *CorruptionError, and then nothing is changed (rule N6).
+func Open(fsys vfs.FS, dir string, cfg Config, files *FileCache) (*Log, Recovery, error) {
+	l := &Log{fs: fsys, dir: dir, files: files, hint: &segment{log: path.Join(dir, hintName)}}
+	l.setList(nil)
+	l.SetConfig(cfg)
+	r := opening{Log: l}
+	if err := r.open(); err != nil {
+		for _, s := range append(l.list(), r.segments...) {
+			files.drop(s)
 		}
+		return nil, r.Recovery, fmt.Errorf("open log %s: %w", dir, err)
 	}
-	if rec.Clean {
-		l.durable.Store(end)
-	} else {
-		for _, s := range l.segments {
-			l.dirty = append(l.dirty, s.log()) // the page cache may hold it, the disk may not
-		}
-		l.newNames = true
-	}
-	// From the first append on the log is not clean any more (rule N2).
-	return l, rec, l.saveState(false)
+	return l, r.Recovery, nil
 }
 
-func (l *Log) create(st state) (*Log, Recovery, error) {
-	if st.durable > st.start {
-		return nil, Recovery{}, &CorruptionError{l.dir, 0, fmt.Sprintf("no segment is left, offset %d was durable", st.durable)}
-	}
-	s := &segment{base: st.start, file: segmentName(l.dir, st.start), end: st.start, maxTime: -1, maxAt: -1, loaded: true}
-	f, err := l.fs.Create(s.log())
-	if err != nil {
-		return nil, Recovery{}, err
-	}
-	if err := f.Close(); err != nil {
-		return nil, Recovery{}, err
-	}
-	if err := l.fs.SyncDir(path.Dir(l.dir)); err != nil {
-		return nil, Recovery{}, err
-	}
-	l.segments, l.newNames = []*segment{s}, true
-	l.start.Store(st.start)
-	l.end.Store(st.start)
-	l.durable.Store(st.start)
-	return l, Recovery{Clean: true}, l.saveState(false)
+// opening is one run of Open.
+type opening struct {
+	*Log
+	Recovery
+	ck       checkpoint
+	promised int64 // the log was durable up to here
+	segments []*segment
 }
 
-func (l *Log) findSegments() error {
-	names, err := l.fs.List(l.dir)
+func (r *opening) open() error {
+	names, err := r.fs.List(r.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	ck, found, damaged, err := r.loadCheckpoint()
 	if err != nil {
 		return err
 	}
-	if names, err = l.finishSwap(names); err != nil {
+	if !found && !damaged && !slices.ContainsFunc(names, isLog) {
+		return r.create()
+	}
+	r.ck, r.Rebuilt = ck, damaged || !found
+	r.Log.cleanEnd = ck.cleanEnd
+	if names, err = r.finishSwaps(names); err != nil {
 		return err
 	}
-	for _, n := range names {
-		digits, ok := strings.CutSuffix(n, ".log")
-		if !ok || len(digits) != 20 {
-			continue
-		}
-		base, err := strconv.ParseInt(digits, 10, 64)
-		if err != nil {
-			continue
-		}
-		l.segments = append(l.segments, &segment{base: base, file: segmentName(l.dir, base), end: base, maxTime: -1, maxAt: -1})
+	if err := r.find(names); err != nil {
+		return err
 	}
-	sort.Slice(l.segments, func(i, j int) bool { return l.segments[i].base < l.segments[j].base })
-	return nil
+	if r.Rebuilt {
+		return r.rebuild()
+	}
+	return r.resume()
 }
 
-func (l *Log) openSegments(rec *Recovery, st state) error {
-	last := len(l.segments) - 1
-	for i, s := range l.segments {
-		if i < last {
-			s.end = l.segments[i+1].base
-			size, err := l.fileSize(s)
-			if err != nil {
+func isLog(name string) bool {
+	_, ok := parseBase(name, logSuffix)
+	return ok
+}
+
+// create makes an empty log. Its checkpoint is durable before there is any
+// segment, so that segments without one have lost it.
+func (r *opening) create() error {
+	if err := r.fs.MkdirAll(r.dir); err != nil {
+		return err
+	}
+	r.mark = mark{base: -1}
+	if err := r.saveCheckpoint(r.checkpoint()); err != nil {
+		return err
+	}
+	r.Clean = true
+	return r.fs.SyncDir(path.Dir(r.dir))
+}
+
+// find lists the segments, and removes what an interrupted write left.
+func (r *opening) find(names []string) error {
+	for _, name := range names {
+		full := path.Join(r.dir, name)
+		if strings.HasSuffix(name, cleanedSuffix) || strings.HasPrefix(name, checkpointStem) && strings.HasSuffix(name, ".tmp") {
+			if err := r.removeFile(full); err != nil {
 				return err
 			}
-			s.size = size
-			continue // its index is loaded when it is first read
 		}
-		if rec.Clean && l.loadIndex(s) == nil && s.loaded {
+		base, ok := parseBase(name, logSuffix)
+		if !ok {
 			continue
 		}
-		if err := l.recoverActive(s, rec, st.durable); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *Log) fileSize(s *segment) (int64, error) {
-	f, release, err := l.files.open(l.fs, s.log())
-	if err != nil {
-		return 0, err
-	}
-	defer release()
-	return f.Size()
-}
-
-// recoverActive verifies the last segment and cuts its torn tail.
-func (l *Log) recoverActive(s *segment, rec *Recovery, durable int64) error {
-	f, release, err := l.files.open(l.fs, s.log())
-	if err != nil {
-		return err
-	}
-	defer release()
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	s.reset()
-	end, why := scan(f, 0, size, s.base, true, func(h record.Header, pos int64) {
-		s.note(h, pos, int64(l.cfg.IndexIntervalBytes))
-		l.epochs.assign(h.LeaderEpoch, h.BaseOffset)
-		rec.BatchesScanned++
-	})
-	s.loaded = true
-	if why == nil {
-		return nil
-	}
-	if s.end < durable {
-		return &CorruptionError{s.log(), end, why.Error()}
-	}
-	rec.TruncatedBytes = size - end
-	if err := f.Truncate(end); err != nil {
-		return err
-	}
-	return f.Sync() // or a later tear could mix the old tail into new batches
-}
-
-func (s *segment) reset() {
-	s.end, s.size, s.index, s.maxTime, s.maxAt, s.sinceIx = s.base, 0, nil, -1, -1, 0
-}
-
-// loadIndex makes the segment's index ready, from its file where that holds
-// and from the segment otherwise.
-func (l *Log) loadIndex(s *segment) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.loaded {
-		return nil
-	}
-	f, release, err := l.files.open(l.fs, s.log())
-	if err != nil {
-		return err
-	}
-	defer release()
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	b, err := readFile(l.fs, s.idx())
-	if err != nil {
-		return err
-	}
-	if s.decodeIndex(b, size) {
-		s.loaded = true
-		return nil
-	}
-	if was := indexedSize(b); was > size {
-		return &CorruptionError{s.log(), size, fmt.Sprintf("the segment had %d bytes", was)}
-	}
-	end := s.end
-	s.reset()
-	pos, why := scan(f, 0, size, s.base, false, func(h record.Header, pos int64) {
-		s.note(h, pos, int64(l.cfg.IndexIntervalBytes))
-	})
-	s.end, s.size = max(end, s.end), size
-	if why != nil {
-		return &CorruptionError{s.log(), pos, why.Error()}
-	}
-	s.loaded = true
-	return nil
-}
-
-func (l *Log) rebuildEpochs() error {
-	l.epochs = nil
-	for _, s := range l.segments {
-		f, release, err := l.files.open(l.fs, s.log())
+		info, err := r.fs.Stat(full)
 		if err != nil {
 			return err
 		}
-		pos, why := scan(f, 0, s.size, s.base, false, func(h record.Header, _ int64) { l.epochs.assign(h.LeaderEpoch, h.BaseOffset) })
-		release()
-		if why != nil {
-			return &CorruptionError{s.log(), pos, why.Error()}
+		s := newSegment(r.dir, base)
+		s.size.Store(info.Size)
+		s.trusted.Store(info.Size)
+		s.end.Store(math.MaxInt64)         // until it is known
+		r.segments = append(r.segments, s) // List is sorted, and so are the bases
+	}
+	return nil
+}
+
+// resume goes on from the checkpoint.
+func (r *opening) resume() error {
+	kept, err := r.match()
+	if err != nil {
+		return err
+	}
+	if r.promised, err = r.readHint(); err != nil {
+		return err
+	}
+	if err := r.scan(kept); err != nil {
+		return err
+	}
+	if end := r.Log.end.Load(); end < r.promised {
+		return r.lost(end)
+	}
+	return r.finish(r.ck.start)
+}
+
+// match checks the segments before the mark against the checkpoint. It returns
+// how many there are; those after them were begun since, or hold the mark.
+func (r *opening) match() (int, error) {
+	known := map[int64]int64{} // sizes by base
+	for _, s := range r.ck.sealed {
+		known[s.base] = s.size
+	}
+	var kept []*segment
+	n, m, held := 0, r.ck.mark, false
+	for _, s := range r.segments {
+		size, listed := known[s.base]
+		switch {
+		case listed && s.size.Load() != size:
+			return 0, s.corrupt(min(s.size.Load(), size), "the segment has %d bytes, it had %d", s.size.Load(), size)
+		case listed:
+			s.frozen = true
+			n++
+		case s.base == m.base:
+			held = true
+			if s.size.Load() < m.pos {
+				return 0, s.corrupt(s.size.Load(), "the segment has %d bytes, %d were durable", s.size.Load(), m.pos)
+			}
+		case s.base < m.offset: // deleted, but for the crash
+			if err := r.discard(s); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		kept = append(kept, s)
+	}
+	if n < len(known) || m.base >= 0 && !held {
+		return 0, &CorruptionError{File: r.dir, Detail: fmt.Sprintf("%d of %d segments are missing", len(known)-n, len(known))}
+	}
+	r.segments = kept
+	r.epochs = r.ck.epochs
+	return n, nil
+}
+
+func (r *opening) discard(s *segment) error {
+	return errors.Join(r.removeIndex(s), r.removeFile(s.log))
+}
+
+// scan verifies the segments from number first on, the first of them from the
+// mark, and cuts the log at the first batch that does not hold, or the first
+// segment that does not begin where the one before it ends.
+func (r *opening) scan(first int) error {
+	next := r.ck.mark.offset
+	for i, s := range r.segments[:first] {
+		s.end.Store(next)
+		if i+1 < first || r.ck.mark.base >= 0 {
+			s.end.Store(r.segments[i+1].base)
+		}
+	}
+	r.Clean = true
+	for i := first; i < len(r.segments); i++ {
+		s, from := r.segments[i], int64(0)
+		if s.base == r.ck.mark.base {
+			from = r.ck.mark.pos
+		} else if s.base != next {
+			return r.cut(i, 0, next)
+		}
+		stop, end, err := r.scanSegment(s, from, next)
+		if err != nil && !errors.As(err, new(*CorruptionError)) {
+			return err
+		}
+		next = end
+		s.end.Store(next)
+		r.Clean = r.Clean && s.size.Load() == from
+		r.suspect(s, from)
+		if err != nil {
+			return r.cut(i, stop, next)
+		}
+	}
+	r.settle(next)
+	return nil
+}
+
+// suspect notes that bytes of s after from, or its name, may be in the page
+// cache only.
+func (r *opening) suspect(s *segment, from int64) {
+	if s.base != r.ck.mark.base {
+		r.newNames = true
+	} else if s.size.Load() == from {
+		return
+	}
+	s.dirty = true
+	r.Log.dirty = append(r.Log.dirty, s)
+}
+
+// scanSegment verifies the batches of s from a position on.
+func (r *opening) scanSegment(s *segment, from, next int64) (stop, end int64, err error) {
+	size := s.size.Load()
+	if from == size {
+		return size, next, nil
+	}
+	f, err := r.files.acquire(r.fs, s)
+	if err != nil {
+		return from, next, err
+	}
+	defer r.files.release(f)
+	stop, err = s.eachBatch(f.file, from, size, next, func(batch []byte, h *record.Header, _ int64) error {
+		r.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+		next = h.NextOffset()
+		r.BatchesScanned++
+		r.BytesScanned += int64(len(batch))
+		return nil
+	})
+	if err == nil {
+		s.prove(from, size-from)
+		s.trusted.Store(from)
+	}
+	return stop, next, err
+}
+
+// cut removes what lies after pos in segment i, and all segments after it. It
+// goes from the end, so that a crash meanwhile leaves no hole.
+func (r *opening) cut(i int, pos, end int64) error {
+	if end < r.promised {
+		return r.segments[i].corrupt(pos, "the log holds up to offset %d only, %d was durable", end, r.promised)
+	}
+	r.Clean = false
+	for j := len(r.segments) - 1; j > i; j-- {
+		r.TruncatedBytes += r.segments[j].size.Load()
+		if err := r.removeLast(r.segments[j]); err != nil {
+			return err
+		}
+	}
+	s := r.segments[i]
+	r.TruncatedBytes += s.size.Load() - pos
+	r.segments = r.segments[:i+1]
+	r.Log.dirty = slices.DeleteFunc(r.Log.dirty, func(d *segment) bool { return d == s && pos == 0 })
+	if err := r.cutFile(s, pos); err != nil {
+		return err
+	}
+	if pos == 0 {
+		r.segments = r.segments[:i]
+	} else {
+		s.shrink(pos, end)
+	}
+	r.settle(end)
+	return nil
+}
+
+// lost is the error for a log that ends before what was durable.
+func (r *opening) lost(end int64) error {
+	return &CorruptionError{File: r.dir, Detail: fmt.Sprintf("the log ends at offset %d, %d was durable", end, r.promised)}
+}
+
+func (r *opening) settle(end int64) {
+	r.Log.end.Store(end)
+	r.Log.setList(r.segments)
+	if last := len(r.segments) - 1; last >= 0 {
+		r.segments[last].end.Store(end)
+	}
+}
+
+// finish takes over what was found. After a scan it writes no checkpoint: the
+// next Sync does, since the log may hold bytes that only the page cache has.
+func (r *opening) finish(start int64) error {
+	l, end := r.Log, r.Log.end.Load()
+	if start > end {
+		return &CorruptionError{File: r.dir, Detail: fmt.Sprintf("the log ends at offset %d, before its start %d", end, start)}
+	}
+	l.start.Store(start)
+	l.cleanEnd = min(l.cleanEnd, end)
+	l.epochs = slices.DeleteFunc(l.epochs, func(e epochStart) bool { return e.start > end })
+	l.mark, l.marked = r.ck.mark, r.ck.mark.offset
+	l.durable.Store(l.mark.offset)
+	l.newNames = l.newNames || !r.Clean
+	return nil
+}
+
+// rebuild does without a checkpoint: it verifies the whole log. What the last
+// segment ends with may be a torn tail; damage before is reported.
+func (r *opening) rebuild() error {
+	next := int64(0)
+	r.promised = r.ck.mark.offset
+	r.ck.mark = mark{base: -1}
+	for i, s := range r.segments {
+		if s.base < next {
+			return s.corrupt(0, "it begins before offset %d, where the segment before it ends", next)
+		}
+		next = s.base
+		stop, end, err := r.scanSegment(s, 0, next)
+		if err != nil && (i+1 < len(r.segments) || end < r.promised || !errors.As(err, new(*CorruptionError))) {
+			return err
+		}
+		next = end
+		if i+1 < len(r.segments) {
+			s.end.Store(r.segments[i+1].base)
+		}
+		r.suspect(s, 0)
+		if err != nil {
+			r.settle(end)
+			if err := r.cut(i, stop, end); err != nil {
+				return err
+			}
+		}
+	}
+	next = max(next, r.ck.start)
+	if next < r.promised {
+		return r.lost(next)
+	}
+	r.settle(next)
+	start := r.ck.start
+	if len(r.segments) > 0 {
+		start = max(start, r.segments[0].base)
+	}
+	r.ck.mark.offset = start
+	if len(r.segments) > 0 {
+		r.ck.mark.offset = r.segments[0].base
+	}
+	if err := r.finish(start); err != nil {
+		return err
+	}
+	if _, err := r.sync(); err != nil {
+		return err
+	}
+	return r.saveBoth()
+}
+
+// saveBoth replaces both generations of the checkpoint.
+func (l *Log) saveBoth() error {
+	for range 2 {
+		if err := l.saveCheckpoint(l.checkpoint()); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -2,119 +2,118 @@ package commitlog
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
-	"path"
+	"slices"
 	"time"
 )
 
-// DeleteBefore moves the start of the log to offset, durably, and then removes
-// the segments that lie wholly before it (invariant 30).
+// DeleteBefore moves the log start to offset, durably, and then removes the
+// segments that lie wholly before it (invariant 30). The active segment stays.
+// An offset at or before the start changes nothing.
 func (l *Log) DeleteBefore(offset int64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.usable(); err != nil {
-		return err
-	}
-	if offset > l.end.Load() {
-		return fmt.Errorf("%w: start %d beyond the end %d", ErrOffsetOutOfRange, offset, l.end.Load())
-	}
-	if offset <= l.start.Load() {
-		return nil
-	}
-	l.start.Store(offset)
-	if err := l.saveState(false); err != nil {
-		return err
-	}
-	return l.dropSegments()
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	return l.deleteBefore(offset)
 }
 
-// dropSegments removes segments before the start; the active one stays.
-func (l *Log) dropSegments() error {
+func (l *Log) deleteBefore(offset int64) error {
+	if start, end := l.start.Load(), l.end.Load(); offset > end {
+		return &OffsetError{Offset: offset, Start: start, End: end}
+	} else if offset <= start {
+		return nil
+	}
+	if _, err := l.sync(); err != nil { // the mark must not lie before the start
+		return err
+	}
+	l.mu.Lock()
+	segments, kept := l.list(), l.list()
+	for len(kept) > 1 && kept[1].base <= offset {
+		kept = kept[1:]
+	}
+	gone := segments[:len(segments)-len(kept)]
+	starts := l.epochs.from(offset)
+	ck := l.describe(kept, offset, l.mark, starts)
+	l.mu.Unlock()
+	if err := l.saveCheckpoint(ck); err != nil {
+		return err
+	}
+	l.shape.Lock()
+	defer l.shape.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.start.Store(offset)
+	l.epochs = l.epochs.from(offset)
+	l.setList(slices.Clone(l.list()[len(gone):]))
+	return l.removeSegments(gone)
+}
+
+// removeSegments removes files that the log no longer needs; those that a
+// crash brings back are removed by the next Open.
+func (l *Log) removeSegments(gone []*segment) error {
 	var errs []error
-	for len(l.segments) > 1 && l.segments[1].base <= l.start.Load() {
-		s := l.segments[0]
-		l.segments = append([]*segment(nil), l.segments[1:]...)
-		errs = append(errs, l.removeSegment(s))
+	for _, s := range gone {
+		l.dirty = slices.DeleteFunc(l.dirty, func(d *segment) bool { return d == s })
+		l.unpin(s)
+		l.files.drop(s)
+		errs = append(errs, l.removeIndex(s), l.removeFile(s.log))
 	}
 	return errors.Join(errs...)
 }
 
-func (l *Log) removeSegment(s *segment) error {
-	l.files.forget(s.log())
-	if err := l.fs.Remove(s.idx()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return l.fs.Remove(s.log())
-}
-
-// Retain deletes the oldest segments whose records are all older than
-// retention, and those that the log is larger than bytes without; a negative
-// limit is none. Only segments wholly before bound go. It returns how many.
-func (l *Log) Retain(now time.Time, retention time.Duration, bytes, bound int64) (int, error) {
-	size := l.Size()
-	l.mu.RLock()
-	segments := append([]*segment(nil), l.segments...)
-	l.mu.RUnlock()
-	start, n := l.start.Load(), 0
+// Retain deletes the oldest segments: those whose records are all older than
+// retention, and those without which the log still has retentionBytes. A
+// negative limit is none. Only segments wholly before bound, the high
+// watermark, go; the active one is rolled first if all it holds is too old. It
+// returns how many went (invariant 30).
+func (l *Log) Retain(now time.Time, retention time.Duration, retentionBytes, bound int64) (deletedSegments int, err error) {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	segments, size, before := l.list(), l.Size(), int64(-1)
 	for i, s := range segments {
-		if err := l.loadIndex(s); err != nil {
-			return n, err
+		old, err := l.expired(s, now, retention)
+		if err != nil {
+			return 0, err
 		}
-		s.mu.RLock()
-		old := retention >= 0 && s.size > 0 && now.UnixMilli()-s.maxTime > retention.Milliseconds()
-		big := bytes >= 0 && i < len(segments)-1 && size-s.size >= bytes
-		end, segSize := s.end, s.size
-		s.mu.RUnlock()
-		if end > bound || (!old && !big) {
+		last := i == len(segments)-1
+		big := retentionBytes >= 0 && !last && size-s.size.Load() >= retentionBytes
+		end := s.end.Load()
+		if end > bound || !old && !big {
 			break
 		}
-		if i == len(segments)-1 {
-			if err := l.rollActive(); err != nil { // so that an idle topic's last records expire too
-				return n, err
+		if last {
+			if err := l.Roll(); err != nil {
+				return 0, err
+			}
+			if end != l.end.Load() { // an append came in between
+				break
 			}
 		}
-		start, n, size = end, n+1, size-segSize
+		size -= s.size.Load()
+		before = end
+		deletedSegments++
 	}
-	if n == 0 {
+	if before < 0 {
 		return 0, nil
 	}
-	return n, l.DeleteBefore(start)
+	return deletedSegments, l.deleteBefore(before)
 }
 
-func (l *Log) rollActive() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.usable(); err != nil {
-		return err
+// expired tells whether the newest record of s is older than retention; where
+// records have no timestamp the file's counts.
+func (l *Log) expired(s *segment, now time.Time, retention time.Duration) (bool, error) {
+	if retention < 0 || s.size.Load() == 0 {
+		return false, nil
 	}
-	return l.roll(l.end.Load())
-}
-
-// Truncate cuts the log to end, which must be where a batch begins or the log
-// ends, durably (rule R3).
-func (l *Log) Truncate(end int64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.usable(); err != nil {
-		return err
+	x, err := l.indexOf(s)
+	if err != nil {
+		return false, err
 	}
-	for len(l.segments) > 1 && l.active().base >= end {
-		s := l.active()
-		l.segments = l.segments[:len(l.segments)-1]
-		if err := l.removeSegment(s); err != nil {
-			return err
+	newest, _ := x.maxTimestamp()
+	if newest < 0 {
+		info, err := l.fs.Stat(s.log)
+		if err != nil {
+			return false, err
 		}
+		newest = info.ModTime.UnixMilli()
 	}
-	if err := l.cut(l.active(), end); err != nil {
-		return err
-	}
-	l.epochs.truncate(end)
-	l.end.Store(l.active().end)
-	l.durable.Store(min(l.durable.Load(), end))
-	if err := l.fs.Remove(path.Join(l.dir, markFile)); err != nil && !isNotExist(err) {
-		return err
-	}
-	l.files.forget(path.Join(l.dir, markFile))
-	return l.saveState(false)
+	return now.UnixMilli()-newest > retention.Milliseconds(), nil
 }

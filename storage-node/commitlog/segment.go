@@ -1,162 +1,123 @@
 package commitlog
 
 import (
-	"encoding/binary"
+	"cmp"
 	"fmt"
-	"hash/crc32"
 	"path"
-	"sort"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"moldau.dev/services/record"
-	"moldau.dev/storage-node/vfs"
 )
 
-// segment is one file of whole batches, first offset in its name.
+// segment is one file of whole batches and the index that finds them.
 type segment struct {
-	base int64
-	file string // path without extension
+	base int64 // no batch in it begins before; the file's name
+	log  string
+	stem string // log without its extension
 
-	mu      sync.RWMutex // guards what follows
-	end     int64        // offset after the last record
-	size    int64        // bytes of whole batches
-	index   []entry      // sparse, by offset; nil until loaded
-	loaded  bool
-	maxTime int64 // largest timestamp, -1 for none
-	maxAt   int64 // base offset of the batch that holds it
-	born    int64 // ms when the first batch came, 0 unknown
-	sinceIx int64 // bytes since the last index entry
+	// size is the bytes of whole batches. It is stored after they were written,
+	// so that whoever reads it may read them.
+	size atomic.Int64
+	// end is the offset after the last batch, or the next segment's base.
+	end atomic.Int64
+
+	// trusted is where the bytes begin that this process appended: their
+	// checksums were verified by whoever appended them. Those of [0, verified)
+	// were verified by a read since. Others are verified when they are read.
+	trusted  atomic.Int64
+	verified atomic.Int64
+
+	loading sync.Mutex // one load of the index at a time
+	index   atomic.Pointer[index]
+
+	file *handle // guarded by FileCache.mu
+
+	// The writer's, guarded by Log.mu.
+	pinned *handle // held while dirty
+	dirty  bool    // has bytes that are not fsynced
+	born   int64   // ms when the first batch came; 0 for unknown
+	frozen bool    // a checkpoint tells its size: nothing may be appended
 }
 
-// entry says that a batch begins here, and the largest timestamp before it.
-type entry struct {
-	offset int64
-	pos    int64
-	time   int64
+func newSegment(dir string, base int64) *segment {
+	stem := path.Join(dir, fmt.Sprintf("%020d", base))
+	s := &segment{base: base, stem: stem, log: stem + logSuffix}
+	s.end.Store(base)
+	return s
 }
 
-func segmentName(dir string, base int64) string { return path.Join(dir, fmt.Sprintf("%020d", base)) }
+const (
+	logSuffix       = ".log"
+	indexSuffix     = ".index"
+	timeIndexSuffix = ".timeindex"
+)
 
-func (s *segment) log() string { return s.file + ".log" }
-func (s *segment) idx() string { return s.file + ".index" }
+func (s *segment) indexName() string     { return s.stem + indexSuffix }
+func (s *segment) timeIndexName() string { return s.stem + timeIndexSuffix }
 
-// note takes a batch at pos into the segment's facts.
-func (s *segment) note(h record.Header, pos int64, interval int64) {
-	if len(s.index) == 0 || s.sinceIx >= interval {
-		s.index = append(s.index, entry{h.BaseOffset, pos, s.maxTime})
-		s.sinceIx = 0
+// parseBase reads the offset that names a segment file.
+func parseBase(name, suffix string) (int64, bool) {
+	digits, ok := strings.CutSuffix(name, suffix)
+	if !ok || len(digits) != 20 {
+		return 0, false
 	}
-	s.sinceIx += int64(h.Size())
-	if h.MaxTimestamp > s.maxTime {
-		s.maxTime, s.maxAt = h.MaxTimestamp, h.BaseOffset
-	}
-	s.end, s.size = h.NextOffset(), pos+int64(h.Size())
+	base, err := strconv.ParseInt(digits, 10, 64)
+	return base, err == nil && base >= 0
 }
 
-// floor returns the last indexed position at or before offset.
-func (s *segment) floor(offset int64) int64 {
-	i := sort.Search(len(s.index), func(i int) bool { return s.index[i].offset > offset })
-	if i == 0 {
-		return 0
-	}
-	return s.index[i-1].pos
+// proven tells whether the checksums of [pos, pos+n) need no look any more.
+func (s *segment) proven(pos, n int64) bool {
+	return pos >= s.trusted.Load() || pos+n <= s.verified.Load()
 }
 
-// floorTime returns the last indexed position before which every timestamp is
-// smaller than t.
-func (s *segment) floorTime(t int64) int64 {
-	i := sort.Search(len(s.index), func(i int) bool { return s.index[i].time >= t })
-	if i == 0 {
-		return 0
-	}
-	return s.index[i-1].pos
-}
-
-const indexHeader = 4 + 4 + 8*5
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// encodeIndex is the index file: see FORMAT.md.
-func (s *segment) encodeIndex() []byte {
-	b := make([]byte, 0, indexHeader+24*len(s.index))
-	b = append(b, "MIX1\x00\x00\x00\x00"...)
-	for _, v := range []int64{s.end, s.size, s.maxTime, s.maxAt, int64(len(s.index))} {
-		b = binary.BigEndian.AppendUint64(b, uint64(v))
-	}
-	for _, e := range s.index {
-		b = binary.BigEndian.AppendUint64(b, uint64(e.offset))
-		b = binary.BigEndian.AppendUint64(b, uint64(e.pos))
-		b = binary.BigEndian.AppendUint64(b, uint64(e.time))
-	}
-	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
-	return b
-}
-
-// indexedSize is the size of the segment that the index file b was made of, or
-// -1 where the file does not hold.
-func indexedSize(b []byte) int64 {
-	if len(b) < indexHeader || string(b[:4]) != "MIX1" || binary.BigEndian.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
-		return -1
-	}
-	return int64(binary.BigEndian.Uint64(b[16:]))
-}
-
-func (s *segment) decodeIndex(b []byte, fileSize int64) bool {
-	if indexedSize(b) < 0 {
-		return false
-	}
-	v := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8+8*i:])) }
-	n := v(4)
-	if n < 0 || int64(len(b)-indexHeader) != 24*n || v(1) != fileSize {
-		return false
-	}
-	s.end, s.size, s.maxTime, s.maxAt = v(0), v(1), v(2), v(3)
-	s.index = make([]entry, n)
-	for i := range s.index {
-		p := 5 + 3*i
-		s.index[i] = entry{v(p), v(p + 1), v(p + 2)}
-	}
-	return true
-}
-
-// scan walks the batches of f from pos on and calls fn for each header. With
-// verify it demands checksums, and offsets without a gap: for a segment that
-// was never compacted. It stops at the first that does not hold and
-// returns where and why.
-func scan(f vfs.File, pos, size int64, next int64, verify bool, fn func(h record.Header, pos int64)) (int64, error) {
-	var head [record.HeaderSize]byte
-	var buf []byte
-	for pos < size {
-		if size-pos < record.HeaderSize {
-			return pos, fmt.Errorf("%d bytes are no header", size-pos)
+// prove notes that the checksums of [pos, pos+n) held.
+func (s *segment) prove(pos, n int64) {
+	for {
+		old := s.verified.Load()
+		if pos > old || pos+n <= old || s.verified.CompareAndSwap(old, pos+n) {
+			return
 		}
-		if _, err := f.ReadAt(head[:], pos); err != nil {
-			return pos, err
-		}
-		h, err := record.ParseHeader(head[:])
-		if err != nil {
-			return pos, err
-		}
-		if h.BaseOffset < next || (verify && h.BaseOffset != next) {
-			return pos, fmt.Errorf("offset %d where %d comes next", h.BaseOffset, next)
-		}
-		if int64(h.Size()) > size-pos {
-			return pos, fmt.Errorf("batch of %d bytes, %d are left", h.Size(), size-pos)
-		}
-		if verify {
-			if cap(buf) < h.Size() {
-				buf = make([]byte, h.Size())
-			}
-			buf = buf[:h.Size()]
-			if _, err := f.ReadAt(buf, pos); err != nil {
-				return pos, err
-			}
-			if _, err := record.Verify(buf); err != nil {
-				return pos, err
-			}
-		}
-		fn(h, pos)
-		next, pos = h.NextOffset(), pos+int64(h.Size())
 	}
-	return pos, nil
+}
+
+// shrink is called, with all readers shut out, when the file was cut to size.
+func (s *segment) shrink(size, end int64) {
+	s.size.Store(size)
+	s.end.Store(end)
+	s.trusted.Store(min(s.trusted.Load(), size))
+	s.verified.Store(min(s.verified.Load(), size))
+	s.index.Store(nil)
+}
+
+// at returns the index in segments of the last one that begins at or before
+// offset, or -1.
+func at(segments []*segment, offset int64) int {
+	i, exact := slices.BinarySearchFunc(segments, offset, func(s *segment, o int64) int { return cmp.Compare(s.base, o) })
+	if exact {
+		return i
+	}
+	return i - 1
+}
+
+// corrupt makes the error for damage in s.
+func (s *segment) corrupt(pos int64, format string, args ...any) error {
+	return &CorruptionError{File: s.log, Position: pos, Detail: fmt.Sprintf(format, args...)}
+}
+
+// fits says what is wrong with a header found at pos: next is the offset after
+// the batch before it. It returns nil for nothing.
+func (s *segment) fits(h *record.Header, pos, size, next int64) error {
+	switch {
+	case int64(h.Size()) > size-pos:
+		return s.corrupt(pos, "a batch of %d bytes, %d are left", h.Size(), size-pos)
+	case h.BaseOffset < next:
+		return s.corrupt(pos, "base offset %d after %d", h.BaseOffset, next)
+	case h.NextOffset() > s.end.Load(): // base offsets lie outside the checksum
+		return s.corrupt(pos, "offset %d in a segment that ends at %d", h.LastOffset(), s.end.Load())
+	}
+	return nil
 }
