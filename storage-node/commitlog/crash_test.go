@@ -47,7 +47,7 @@ func (h *history) append(l *Log, n int) error {
 }
 
 // check opens the log after a power loss and holds it against the history.
-func (h *history) check(what string) *Log {
+func (h *history) check(what string) {
 	h.t.Helper()
 	l, rec, err := Open(h.fs, "p", small, NewFileCache(4))
 	if err != nil {
@@ -59,7 +59,7 @@ func (h *history) check(what string) *Log {
 	if l.EndOffset() < h.synced {
 		h.t.Fatalf("%s: the log ends at %d, synced was %d; %+v", what, l.EndOffset(), h.synced, rec)
 	}
-	got := readFrom(h.t, l)
+	got := readAll(h.t, l)
 	if !h.isPrefix(l, h.batches, got) && (h.others == nil || !h.isPrefix(l, h.others, got)) {
 		h.t.Fatalf("%s: [%d, %d) is no prefix of what was appended; %+v", what, l.StartOffset(), l.EndOffset(), rec)
 	}
@@ -68,8 +68,7 @@ func (h *history) check(what string) *Log {
 			h.t.Fatalf("%s: epoch %d ends at (%d, %d) in a log that ends at %d", what, epoch, at, end, l.EndOffset())
 		}
 	}
-	h.usable(what, l)
-	return l
+	h.usable(what)
 }
 
 func (h *history) isPrefix(l *Log, batches [][]byte, got []byte) bool {
@@ -93,7 +92,7 @@ func (h *history) isPrefix(l *Log, batches [][]byte, got []byte) bool {
 
 // usable appends and syncs, and starts once more: no state is left that works
 // for one life only.
-func (h *history) usable(what string, l *Log) {
+func (h *history) usable(what string) {
 	h.t.Helper()
 	l, _, err := Open(h.fs, "p", small, NewFileCache(4))
 	if err != nil {
@@ -115,11 +114,6 @@ func (h *history) usable(what string, l *Log) {
 	if err := again.Truncate(end); err != nil {
 		h.t.Fatalf("%s: truncate: %v", what, err)
 	}
-}
-
-func readFrom(t testing.TB, l *Log) []byte {
-	t.Helper()
-	return readAll(t, l)
 }
 
 // crashEverywhere runs story with a crash after every write to the disk, and
@@ -284,7 +278,7 @@ func TestManyLivesWithLostPower(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 28))
 		h := &history{t: t, fs: vfs.NewMemory()}
 		for life := range 5 {
-			l := h.check(fmt.Sprintf("seed %d, life %d", seed, life))
+			h.check(fmt.Sprintf("seed %d, life %d", seed, life))
 			l, err := h.open()
 			if err != nil {
 				t.Fatal(err)
