@@ -18,11 +18,11 @@ import (
 
 func buildMetadata(p *process) []lifecycle.Part {
 	s := p.settings.Metadata
-	parts := []lifecycle.Part{{
+	role := lifecycle.Part{
 		Name: "metadata",
 		Start: func(ctx context.Context) error {
 			cfg := metadata.Default()
-			cfg.ListenAddr, cfg.StoreKind, cfg.DataDir = s.Listen, s.Store, p.dir("metadata")
+			cfg.StoreKind, cfg.DataDir = s.Store, p.dir("metadata")
 			cfg.FenceTimeout, cfg.AckTimeout, cfg.NumPartitions = s.FenceTimeout, s.AckTimeout, s.Partitions
 			service, err := metadata.NewService(cfg, metadata.Deps{Clock: p.clock, Log: p.log, Registerer: p.registry})
 			if errors.Is(err, store.ErrLocked) {
@@ -35,12 +35,12 @@ func buildMetadata(p *process) []lifecycle.Part {
 			return service.Start(ctx)
 		},
 		Stop: func(ctx context.Context) error { return p.metadata.Stop(ctx) },
-	}}
-	if !p.alone {
-		parts = append(parts, p.internalServer("metadata", "metadata.listen", s.Listen,
-			func(r grpc.ServiceRegistrar) { p.metadata.Register(r) }))
 	}
-	return parts
+	if p.alone {
+		return []lifecycle.Part{role}
+	}
+	port := &internalPort{p: p, name: "metadata", key: "metadata.listen", addr: s.Listen}
+	return []lifecycle.Part{port.open(), role, port.serve(func(r grpc.ServiceRegistrar) { p.metadata.Register(r) })}
 }
 
 func dirInUse(dir string) error {
@@ -61,7 +61,8 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 	name := fmt.Sprintf("storage-node-%d", id)
 	var service *storagenode.Service
 	var door metadataclient.Client
-	parts := []lifecycle.Part{{
+	port := &internalPort{p: p, name: name, key: "storage_node.listen", addr: s.Listen}
+	role := lifecycle.Part{
 		Name: name,
 		Start: func(ctx context.Context) (err error) {
 			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: name}); err != nil {
@@ -69,7 +70,11 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 			}
 			cfg := storagenode.DefaultConfig()
 			cfg.NodeID, cfg.DataDir, cfg.Rack = id, p.dir(name), s.Rack
-			cfg.Listen, cfg.Advertise = s.Listen, s.Advertise
+			if cfg.Advertise = "in-process"; !p.alone {
+				if cfg.Advertise, err = advertised(s.Advertise, port.listener.Addr()); err != nil {
+					return errors.Join(err, door.Close())
+				}
+			}
 			service, err = storagenode.NewService(cfg, storagenode.Deps{
 				Clock: p.clock, Log: p.log, Metadata: door, FS: vfs.OS{},
 				Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"node": fmt.Sprint(id)}, p.registry),
@@ -85,10 +90,9 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 		},
 		Drain: func(ctx context.Context) error { return service.Drain(ctx) },
 		Stop:  func(ctx context.Context) error { return errors.Join(service.Stop(ctx), door.Close()) },
-	}}
-	if !p.alone {
-		parts = append(parts, p.internalServer(name, "storage_node.listen", s.Listen,
-			func(r grpc.ServiceRegistrar) { service.Register(r) }))
 	}
-	return parts
+	if p.alone {
+		return []lifecycle.Part{role}
+	}
+	return []lifecycle.Part{port.open(), role, port.serve(func(r grpc.ServiceRegistrar) { service.Register(r) })}
 }

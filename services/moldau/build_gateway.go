@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"net"
 	"os"
+	"syscall"
 
 	"moldau.dev/gateway"
 	"moldau.dev/metadata/metadataclient"
@@ -20,9 +23,7 @@ func buildGateway(p *process) []lifecycle.Part {
 	return []lifecycle.Part{{
 		Name: "gateway",
 		Start: func(ctx context.Context) (err error) {
-			host, _ := os.Hostname()
-			id := host + " " + s.GRPCListen
-			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: "gateway", GatewayID: id}); err != nil {
+			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: "gateway", GatewayID: gatewayID(s.GRPCListen)}); err != nil {
 				return err
 			}
 			pool = storageclient.NewPool(door.View, transport.DialOptions{Tracing: p.tracing, MaxRecvBytes: maxAnswerBytes})
@@ -39,6 +40,9 @@ func buildGateway(p *process) []lifecycle.Part {
 			if err == nil {
 				err = service.Start(ctx)
 			}
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = precondition("stop what listens there, or choose others with --set gateway.grpc_listen=HOST:PORT and gateway.http_listen", "%w", err)
+			}
 			if err != nil {
 				return errors.Join(err, pool.Close(), door.Close())
 			}
@@ -53,4 +57,14 @@ func buildGateway(p *process) []lifecycle.Part {
 			return errors.Join(service.Stop(ctx), pool.Close(), door.Close())
 		},
 	}}
+}
+
+// gatewayID names a gateway to metadata: the same name after a restart, so
+// that nobody waits for the one that ended, unless the kernel chooses the port.
+func gatewayID(listen string) string {
+	host, _ := os.Hostname()
+	if _, port, err := net.SplitHostPort(listen); err != nil || port == "0" {
+		listen = rand.Text()
+	}
+	return host + " " + listen
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc"
 
 	"moldau.dev/metadata"
 	"moldau.dev/metadata/metadataclient"
@@ -110,6 +108,7 @@ func (p *process) adminPart() lifecycle.Part {
 				return err
 			}
 			p.doors.admin = listener.Addr().String()
+			p.log.Info("admin listens", telemetry.Addr(p.doors.admin))
 			server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: telemetry.Admin{
 				Metrics: p.registry,
 				Ready:   p.group.IsReady,
@@ -124,52 +123,6 @@ func (p *process) adminPart() lifecycle.Part {
 			return context.Canceled
 		},
 		Stop: func(context.Context) error { return server.Close() },
-	}
-}
-
-// listen opens a listener; the error of a taken port says what to do.
-func (p *process) listen(ctx context.Context, key, addr string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, precondition(
-			fmt.Sprintf("stop what listens there, or choose another with --set %s=HOST:PORT or %s", key, config.EnvName(key)),
-			"the address %s (%s) is taken", addr, key)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s (%s): %w", addr, key, err)
-	}
-	return l, nil
-}
-
-// internalServer returns the part that serves other roles over gRPC. It is for
-// processes that do not hold all roles.
-func (p *process) internalServer(name, key, addr string, register func(grpc.ServiceRegistrar)) lifecycle.Part {
-	var server *grpc.Server
-	var listener net.Listener
-	return lifecycle.Part{
-		Name: name + " listener",
-		Start: func(ctx context.Context) (err error) {
-			listener, err = p.listen(ctx, key, addr)
-			if err != nil {
-				return err
-			}
-			server = transport.NewServer(transport.Options{
-				Audience: transport.Internal, Log: p.log, Metrics: p.registerer(name), Tracing: p.tracing,
-				MaxRecvBytes: transport.MaxMessage(maxBatchBytes),
-			})
-			register(server)
-			return nil
-		},
-		Run: func(context.Context) error {
-			if err := server.Serve(listener); err != nil {
-				return err
-			}
-			return context.Canceled
-		},
-		Stop: func(ctx context.Context) error {
-			transport.GracefulStop(ctx, p.clock, server)
-			return nil
-		},
 	}
 }
 

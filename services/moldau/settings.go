@@ -42,10 +42,12 @@ type metadataSettings struct {
 }
 
 type storageNodeSettings struct {
-	ID        int32  `koanf:"id"` // never changes
-	Rack      string `koanf:"rack"`
-	Listen    string `koanf:"listen"`
-	Advertise string `koanf:"advertise"` // empty: Listen
+	ID     int32  `koanf:"id"` // never changes
+	Rack   string `koanf:"rack"`
+	Listen string `koanf:"listen"`
+	// Advertise is where others reach Listen, whose port a port 0 here stands
+	// for; empty is Listen.
+	Advertise string `koanf:"advertise"`
 }
 
 type gatewaySettings struct {

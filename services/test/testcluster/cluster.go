@@ -3,6 +3,7 @@ package testcluster
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,10 +15,11 @@ import (
 type Cluster struct {
 	dataDir string
 	origin  string // allowed to read from browsers; empty is none
+	nodes   int    // storage nodes in one process; 0 is one
 	split   bool
 
-	listen             addresses
 	grpcAddr, httpAddr string           // of the doors since the last start
+	metadataAddr       string           // where roles of their own find it
 	processes          []*Process       // in river order; the last one is the gateway's
 	conn               *grpc.ClientConn // nil until someone asks
 }
@@ -30,6 +32,9 @@ func OnData(dir string) Option { return func(c *Cluster) { c.dataDir = dir } }
 
 // AllowOrigin lets pages of another origin read through the HTTP door.
 func AllowOrigin(origin string) Option { return func(c *Cluster) { c.origin = origin } }
+
+// WithNodes gives the one process n storage nodes.
+func WithNodes(n int) Option { return func(c *Cluster) { c.nodes = n } }
 
 // Start starts the whole platform in one process and waits until it serves.
 func Start(t testing.TB, opts ...Option) *Cluster {
@@ -44,7 +49,7 @@ func Start(t testing.TB, opts ...Option) *Cluster {
 func StartSplit(t testing.TB, opts ...Option) *Cluster {
 	t.Helper()
 	c := newCluster(t, opts)
-	c.split, c.listen = true, freeAddresses(t)
+	c.split = true
 	c.start(t)
 	return c
 }
@@ -68,7 +73,6 @@ func newCluster(t testing.TB, opts []Option) *Cluster {
 	if c.dataDir == "" {
 		c.dataDir = filepath.Join(t.TempDir(), "data")
 	}
-	c.listen = anyAddresses()
 	t.Cleanup(c.hangUp)
 	return c
 }
@@ -121,11 +125,26 @@ func (c *Cluster) Restart(t testing.TB) {
 	c.start(t)
 }
 
+// RestartRole kills the process of one role of a split cluster, starts it anew
+// and waits until it serves, elsewhere than before.
+func (c *Cluster) RestartRole(t testing.TB, role string) {
+	t.Helper()
+	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.Name == role })
+	if i < 0 {
+		t.Fatalf("no process of the role %s", role)
+	}
+	c.processes[i].Kill()
+	c.processes[i] = c.launch(t, role)
+	if !c.waitReady(t, c.processes[i]) {
+		t.Fatalf("%s ended before it was ready", role)
+	}
+}
+
 // StartRival starts a second platform on the same data, on other ports, and
 // does not wait for it.
 func (c *Cluster) StartRival(t testing.TB) *Process {
 	t.Helper()
-	rival := &Cluster{dataDir: c.dataDir, listen: anyAddresses()}
+	rival := &Cluster{dataDir: c.dataDir}
 	return rival.launch(t, "up")
 }
 
