@@ -56,7 +56,7 @@ func newRoot() *cobra.Command {
 	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long one request may take")
 	root.AddCommand(
 		c.upCommand(), c.runCommand(), c.configCommand(), c.healthCommand(), c.doctorCommand(), c.versionCommand(),
-		c.topicCommand(), c.produceCommand(), c.consumeCommand(), c.clusterCommand(),
+		c.topicCommand(), c.produceCommand(), c.consumeCommand(), c.clusterCommand(), c.benchCommand(),
 	)
 	root.AddCommand(c.roleCommands()...)
 	markUsageErrors(root)
