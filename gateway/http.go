@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"path"
@@ -13,12 +14,14 @@ import (
 	connectcors "connectrpc.com/cors"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"connectrpc.com/otelconnect"
 	"github.com/rs/cors"
 
 	"moldau.dev/gateway/native"
 	"moldau.dev/gateway/rest"
 	"moldau.dev/proto/gen/moldau/v1/moldauv1connect"
 	"moldau.dev/services/errcode"
+	"moldau.dev/services/telemetry"
 	"moldau.dev/services/transport"
 )
 
@@ -34,9 +37,11 @@ const (
 // newHTTPServer returns the server of all that is not grpc-go's.
 func (s *Service) newHTTPServer() (*http.Server, error) {
 	mux := http.NewServeMux()
-	s.mountConnect(mux)
+	if err := s.mountConnect(mux); err != nil {
+		return nil, err
+	}
 	restHandler, err := rest.NewHandler(s.native, rest.Options{
-		Log: s.log, MaxBytes: int64(s.maxJSONBytes()), Deadline: s.cfg.CallTimeout,
+		Log: s.log, MaxBytes: int64(s.maxJSONBytes()), Deadline: s.cfg.CallTimeout, Calls: s.calls, Tracing: s.tracing,
 	})
 	if err != nil {
 		return nil, err
@@ -77,8 +82,17 @@ func (s *Service) maxJSONBytes() int {
 	return transport.MaxMessage(s.cfg.MaxRequestBytes + s.cfg.MaxRequestBytes/2)
 }
 
-func (s *Service) mountConnect(mux *http.ServeMux) {
-	server := connect.NewServer(native.ConnectInterceptor(s.log, s.cfg.CallTimeout))
+func (s *Service) mountConnect(mux *http.ServeMux) error {
+	interceptors := []connect.ServerInterceptor{native.CountConnect(s.calls), native.ConnectInterceptor(s.log, s.cfg.CallTimeout)}
+	if s.tracing != nil {
+		traced, err := otelconnect.NewServerInterceptor(otelconnect.WithTracerProvider(s.tracing),
+			otelconnect.WithPropagator(telemetry.Propagator()), otelconnect.WithTrustRemote(), otelconnect.WithoutMetrics())
+		if err != nil {
+			return fmt.Errorf("trace Connect: %w", err)
+		}
+		interceptors = append([]connect.ServerInterceptor{traced}, interceptors...)
+	}
+	server := connect.NewServer(interceptors...)
 	s.native.RegisterConnect(server)
 	strict := connectproto.NewJSONCodec()
 	strict.UnmarshalOptions.DiscardUnknown = false
@@ -100,6 +114,7 @@ func (s *Service) mountConnect(mux *http.ServeMux) {
 		mux.Handle(grpcreflect.NewHandlerV1(reflector))
 		mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	}
+	return nil
 }
 
 // plainPaths refuses paths that ServeMux would clean and redirect: a client

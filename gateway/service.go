@@ -53,6 +53,9 @@ type Service struct {
 	meta   metadataclient.Client
 	native *native.Server
 
+	tracing trace.TracerProvider // nil: no traces
+	calls   *transport.Calls     // nil: not counted
+
 	grpc       *grpc.Server
 	http       *http.Server
 	grpcHealth *health.Server
@@ -95,11 +98,14 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server,
+		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server, tracing: deps.Tracing,
 		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...), failed: make(chan error, 2),
 	}
+	if deps.Registerer != nil {
+		s.calls = transport.NewCalls(deps.Registerer, deps.Clock)
+	}
 	s.grpc = transport.NewServer(transport.Options{
-		Audience: transport.External, Log: deps.Log, Metrics: deps.Registerer, Tracing: deps.Tracing,
+		Audience: transport.External, Clock: deps.Clock, Log: deps.Log, Metrics: deps.Registerer, Tracing: deps.Tracing,
 		MaxRecvBytes: transport.MaxMessage(cfg.MaxRequestBytes), DefaultDeadline: cfg.CallTimeout,
 	})
 	server.RegisterGRPC(s.grpc)

@@ -18,6 +18,7 @@ import (
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/proto/gen/moldau/v1/moldauv1connect"
 	"moldau.dev/services/errcode"
+	"moldau.dev/services/transport"
 )
 
 // RegisterConnect puts every service on a Connect server.
@@ -70,6 +71,22 @@ func ConnectInterceptor(log *slog.Logger, deadline time.Duration) connect.Server
 	}
 }
 
+// CountConnect tells calls of each call, by the protocol that it came by.
+func CountConnect(calls *transport.Calls) connect.ServerInterceptor {
+	return func(next connect.ServerFunc) connect.ServerFunc {
+		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+			protocol := connect.ProtocolNameConnect
+			if info, ok := connect.CallInfoForServerContext(ctx); ok {
+				protocol = info.Protocol
+			}
+			end := calls.Begin(protocol)
+			err := next(ctx, spec, stream)
+			end(spec.Procedure, err)
+			return err
+		}
+	}
+}
+
 // connectError gives err its Connect face. The library's own errors, such as
 // that of a message that cannot be decoded, keep code and text and get the
 // reason that their code suggests.
@@ -82,7 +99,7 @@ func connectError(err error) error {
 		if e = errcode.FromStatus(status.New(codes.Code(own.Code()), own.Message())); e == nil {
 			return err
 		}
-		return withDetails(own, e)
+		return withDetails(own.WithCause(errcode.Wrap(own, e.Reason, "%s", e.Message)), e)
 	}
 	if !ours {
 		e = errcode.Of(err)

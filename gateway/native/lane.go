@@ -191,7 +191,9 @@ func (l *lane) flush(group []*entry) {
 	}
 	ctx, cancel := l.context(group)
 	defer cancel()
+	ctx, ended := l.traced(ctx, group)
 	res, err := l.appendGroup(ctx, group)
+	ended(err)
 	if err != nil && len(group) > 1 && blames(err) {
 		for i := range group { // one is at fault; the others shall not pay
 			l.flush(group[i : i+1])

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"math"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"moldau.dev/gateway/routing"
 	"moldau.dev/metadata/metadataclient"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
-	"moldau.dev/services/telemetry"
 	"moldau.dev/services/topicconfig"
 	"moldau.dev/services/topicid"
 	"moldau.dev/storage-node/storageclient"
@@ -188,13 +185,13 @@ type share struct {
 func (s *Server) split(ctx context.Context, t *metadataclient.Topic, req *moldauv1.ProduceRequest, maxBatch int) ([]*share, error) {
 	now := s.clk.Now().UnixMilli()
 	whole := req.GetProducer() != nil || req.ExpectedOffset != nil // one batch or none
+	traced := s.traceHeader(ctx, req.GetRecords(), whole, maxBatch)
 	keyless := int32(-1)
 	open := map[int32]*share{}
 	var shares []*share
 	for i, in := range req.GetRecords() {
 		r := toRecord(in, now)
-		s.trace(ctx, &r)
-		size := sizeOf(&r)
+		size := traced.carry(&r)
 		partition := req.GetPartition()
 		switch {
 		case req.Partition != nil:
@@ -232,20 +229,4 @@ func keylessBytes(records []*moldauv1.Record) (n int) {
 		}
 	}
 	return n
-}
-
-// trace makes r carry the trace of the call, where the process traces.
-func (s *Server) trace(ctx context.Context, r *record.Record) {
-	if !s.tracing || !trace.SpanContextFromContext(ctx).IsValid() {
-		return
-	}
-	headers := make([]telemetry.Header, len(r.Headers))
-	for i, h := range r.Headers {
-		headers[i] = telemetry.Header{Key: h.Key, Value: h.Value}
-	}
-	headers = telemetry.Inject(ctx, headers)
-	r.Headers = r.Headers[:0:0]
-	for _, h := range headers {
-		r.Headers = append(r.Headers, record.RecordHeader{Key: h.Key, Value: h.Value})
-	}
 }

@@ -359,7 +359,7 @@ func (r *reading) launch(ctx context.Context) error {
 }
 
 func (r *reading) poll(ctx context.Context, l routing.Leader, parts []*readPart) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(untraced(ctx))
 	p := &poll{node: l.NodeID, parts: parts, cancel: cancel}
 	req := &storageclient.FetchRequest{MinBytes: 1, MaxBytes: min(pollBytes, max(r.frameBytes*len(parts), r.frameBytes)), MaxWaitMs: int32(pollWait.Milliseconds())}
 	for _, part := range parts {

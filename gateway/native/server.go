@@ -69,7 +69,7 @@ type Server struct {
 	lanes   *lanes
 	bytes   *semaphore.Weighted
 	version string
-	tracing bool
+	tracer  trace.Tracer // nil: no traces
 	metrics *metrics
 	names   atomic.Pointer[sortedNames]
 	configs sync.Map // topicid.ID → *topicConfig
@@ -87,9 +87,12 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, version: d.Version, tracing: d.Tracing != nil, metrics: m,
+		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, version: d.Version, metrics: m,
 		router: routing.NewRouter(d.Metadata, d.Nodes, d.Clock), sticky: routing.NewSticky(),
 		bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
+	}
+	if d.Tracing != nil {
+		s.tracer = d.Tracing.Tracer("moldau.dev/gateway")
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.polling, s.endPolls = context.WithCancel(s.life)

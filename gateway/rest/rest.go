@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	"google.golang.org/grpc/metadata"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -26,6 +26,7 @@ import (
 	"moldau.dev/gateway/native"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/errcode"
+	"moldau.dev/services/transport"
 )
 
 // OpenAPI describes the REST face. It is a copy of
@@ -42,8 +43,10 @@ const MaxDepth = 16
 // Options shape the handler.
 type Options struct {
 	Log      *slog.Logger
-	MaxBytes int64         // of a request's body
-	Deadline time.Duration // of calls that bring none, streams excepted
+	MaxBytes int64                // of a request's body
+	Deadline time.Duration        // of calls that bring none, streams excepted
+	Calls    *transport.Calls     // nil: not counted
+	Tracing  trace.TracerProvider // nil: not traced
 }
 
 // NewHandler returns the handler of /v1/.
@@ -51,14 +54,17 @@ func NewHandler(s *native.Server, o Options) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newCodec(o.MaxBytes)),
 		runtime.WithErrorHandler(func(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, err error) {
-			WriteError(w, readable(err))
+			fail(ctx, w, readable(err))
 		}),
 		runtime.WithRoutingErrorHandler(routingError),
 		runtime.SetQueryParameterParser(new(strictQuery)),
-		runtime.WithStreamErrorHandler(func(_ context.Context, err error) *status.Status { return errcode.ToStatus(err) }),
+		runtime.WithStreamErrorHandler(func(ctx context.Context, err error) *status.Status {
+			callOf(ctx).err = err
+			return errcode.ToStatus(err)
+		}),
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }), // nothing below reads them
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
-		runtime.WithMetadata(func(context.Context, *http.Request) metadata.MD { return nil }),
+		runtime.WithMetadata(named),
 	)
 	ctx := context.Background() // the generated code keeps it for connections, of which there are none
 	for _, err := range []error{
@@ -71,7 +77,7 @@ func NewHandler(s *native.Server, o Options) (http.Handler, error) {
 			return nil, fmt.Errorf("register REST routes: %w", err)
 		}
 	}
-	return guard(mux, o), nil
+	return observe(guard(mux, o), o), nil
 }
 
 // guard bounds a call in bytes and time, and turns a panic into an answer.
@@ -83,14 +89,14 @@ func guard(next http.Handler, o Options) http.Handler {
 				return
 			}
 			o.Log.ErrorContext(r.Context(), "handler panicked", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			WriteError(w, errcode.New(errcode.Internal, "internal error"))
+			fail(r.Context(), w, errcode.New(errcode.Internal, "internal error"))
 		}()
 		if r.ContentLength > o.MaxBytes {
-			WriteError(w, tooLarge(o.MaxBytes))
+			fail(r.Context(), w, tooLarge(o.MaxBytes))
 			return
 		}
 		if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-			WriteError(w, errcode.New(errcode.InvalidArgument, "content encoding %q is not taken", enc).WithHint("Send the body as it is."))
+			fail(r.Context(), w, errcode.New(errcode.InvalidArgument, "content encoding %q is not taken", enc).WithHint("Send the body as it is."))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, o.MaxBytes)
@@ -145,20 +151,24 @@ func (c *codec) NewDecoder(r io.Reader) runtime.Decoder {
 	})
 }
 
-func routingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+func routingError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
 	switch code {
 	case http.StatusMethodNotAllowed:
-		writeError(w, http.StatusMethodNotAllowed, errcode.New(errcode.Unimplemented, "%s is not taken here", r.Method).WithHint("See /openapi.json."))
+		e := errcode.New(errcode.Unimplemented, "%s is not taken here", r.Method).WithHint("See /openapi.json.")
+		callOf(ctx).err = e
+		writeError(w, http.StatusMethodNotAllowed, e)
 	case http.StatusNotFound:
 		NotFound(w, r)
 	default:
-		WriteError(w, errcode.New(errcode.InvalidArgument, "the path is malformed"))
+		fail(ctx, w, errcode.New(errcode.InvalidArgument, "the path is malformed"))
 	}
 }
 
 // NotFound answers for paths that lead nowhere.
-func NotFound(w http.ResponseWriter, _ *http.Request) {
-	writeError(w, http.StatusNotFound, errcode.New(errcode.Unimplemented, "nothing is served at this path").WithHint("See /openapi.json."))
+func NotFound(w http.ResponseWriter, r *http.Request) {
+	e := errcode.New(errcode.Unimplemented, "nothing is served at this path").WithHint("See /openapi.json.")
+	callOf(r.Context()).err = e
+	writeError(w, http.StatusNotFound, e)
 }
 
 // readable finds the reason in an error of the generated code, which wraps the
@@ -185,6 +195,12 @@ type answer struct {
 	Retryable  bool              `json:"retryable"`
 	RetryAfter string            `json:"retryAfter,omitempty"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
+}
+
+// fail notes a call's error and writes it.
+func fail(ctx context.Context, w http.ResponseWriter, err error) {
+	callOf(ctx).err = err
+	WriteError(w, err)
 }
 
 // WriteError writes err as JSON, with the HTTP status of its reason.

@@ -13,6 +13,7 @@ import (
 	"moldau.dev/metadata/store"
 	"moldau.dev/services/lifecycle"
 	storagenode "moldau.dev/storage-node"
+	"moldau.dev/storage-node/storageclient"
 	"moldau.dev/storage-node/vfs"
 )
 
@@ -85,7 +86,7 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 			if err != nil {
 				return errors.Join(err, door.Close())
 			}
-			p.stored[id] = service.Storage()
+			p.stored[id] = storageclient.Traced(service.Storage(), p.tracing, id)
 			return nil
 		},
 		Drain: func(ctx context.Context) error { return service.Drain(ctx) },

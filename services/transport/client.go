@@ -67,7 +67,7 @@ func (o DialOptions) dialOptions() []grpc.DialOption {
 		grpc.WithChainStreamInterceptor(o.streamInterceptors()...),
 	}
 	if o.Tracing != nil {
-		opts = append(opts, grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(o.Tracing))))
+		opts = append(opts, grpc.WithStatsHandler(otelgrpc.NewClientHandler(tracing(o.Tracing)...)))
 	}
 	if o.Resolver != nil {
 		opts = append(opts, grpc.WithResolvers(o.Resolver))
@@ -83,7 +83,7 @@ func (o DialOptions) dialOptions() []grpc.DialOption {
 
 func (o DialOptions) metrics() *grpcprom.ClientMetrics {
 	return register(o.Metrics, grpcprom.NewClientMetrics(
-		grpcprom.WithClientHandlingTimeHistogram(grpcprom.WithHistogramOpts(nativeHistogram()))))
+		grpcprom.WithClientHandlingTimeHistogram(grpcprom.WithHistogramOpts(clientHistogram()))))
 }
 
 func (o DialOptions) unaryInterceptors() []grpc.UnaryClientInterceptor {

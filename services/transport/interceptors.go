@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
 )
 
@@ -30,9 +30,8 @@ func (o Options) interceptors() []grpc.ServerOption {
 	var unary []grpc.UnaryServerInterceptor
 	var stream []grpc.StreamServerInterceptor
 	if o.Metrics != nil {
-		m := register(o.Metrics, grpcprom.NewServerMetrics(
-			grpcprom.WithServerHandlingTimeHistogram(grpcprom.WithHistogramOpts(nativeHistogram()))))
-		unary, stream = append(unary, m.UnaryServerInterceptor()), append(stream, m.StreamServerInterceptor())
+		calls := NewCalls(o.Metrics, orDefault(o.Clock, clock.Real()))
+		unary, stream = append(unary, calls.unary), append(stream, calls.stream)
 	}
 	logUnary, logStream := logCalls(log)
 	recoverWith := recovery.WithRecoveryHandlerContext(logPanic(log))

@@ -7,17 +7,20 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/experimental"
 
 	"moldau.dev/services/clock"
+	"moldau.dev/services/telemetry"
 )
 
 // Options shape a server. The zero value serves internal callers in plain text.
 type Options struct {
 	Audience        Audience
+	Clock           clock.Clock                      // nil: the real one
 	Log             *slog.Logger                     // nil: slog.Default()
 	Metrics         prometheus.Registerer            // nil: no metrics
 	Tracing         trace.TracerProvider             // nil: no traces
@@ -35,9 +38,20 @@ func NewServer(o Options) *grpc.Server {
 		opts = append(opts, grpc.Creds(o.Credentials))
 	}
 	if o.Tracing != nil {
-		opts = append(opts, grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(o.Tracing))))
+		opts = append(opts, grpc.StatsHandler(otelgrpc.NewServerHandler(tracing(o.Tracing)...)))
 	}
 	return grpc.NewServer(opts...)
+}
+
+// tracing makes calls carry the trace that they are made in; otelgrpc's own
+// propagator is that of the process, which nobody sets. Health checks are no
+// story to tell.
+func tracing(tp trace.TracerProvider) []otelgrpc.Option {
+	return []otelgrpc.Option{
+		otelgrpc.WithTracerProvider(tp),
+		otelgrpc.WithPropagators(telemetry.Propagator()),
+		otelgrpc.WithFilter(filters.Not(filters.HealthCheck())),
+	}
 }
 
 func (o Options) limits() []grpc.ServerOption {

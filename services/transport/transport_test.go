@@ -12,6 +12,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -42,7 +46,7 @@ func start(t *testing.T, o Options, h handler) (*grpc.ClientConn, *grpc.Server) 
 	lis := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(lis) }()
-	conn, err := Dial("passthrough:///test", DialOptions{Metrics: o.Metrics, Dialer: func(ctx context.Context, _ string) (net.Conn, error) {
+	conn, err := Dial("passthrough:///test", DialOptions{Metrics: o.Metrics, Tracing: o.Tracing, Dialer: func(ctx context.Context, _ string) (net.Conn, error) {
 		return lis.DialContext(ctx)
 	}})
 	if err != nil {
@@ -153,27 +157,71 @@ func TestUnaryCallsAlwaysHaveADeadline(t *testing.T) {
 	}
 }
 
-func TestServersOfOneProcessShareMetrics(t *testing.T) {
+// TestCallsAreCountedByProtocolRPCAndReason: servers of one process share the
+// metrics; what nobody serves leaves no label behind.
+func TestCallsAreCountedByProtocolRPCAndReason(t *testing.T) {
 	r := prometheus.NewRegistry()
 	for range 2 {
 		conn, _ := start(t, Options{Metrics: r}, echo)
 		if _, err := call(t, conn, nil); err != nil {
 			t.Fatal(err)
 		}
+		err := conn.Invoke(t.Context(), "/test.Echo/Nothing", NewFrame(&anypb.Any{}, anyValue), NewFrame(&anypb.Any{}, anyValue))
+		if !errcode.Is(err, errcode.Unimplemented) {
+			t.Fatal(err)
+		}
 	}
+	broken, _ := start(t, Options{Metrics: r}, func(context.Context, *Frame) (*Frame, error) { panic("on purpose") })
+	if _, err := call(t, broken, nil); err == nil {
+		t.Fatal("a handler that panics answered")
+	}
+	want := `# HELP moldau_rpc_ended_total Calls that ended, by the reason of their error, OK without one.
+# TYPE moldau_rpc_ended_total counter
+moldau_rpc_ended_total{protocol="grpc",reason="INTERNAL",rpc="test.Echo/Call"} 1
+moldau_rpc_ended_total{protocol="grpc",reason="OK",rpc="test.Echo/Call"} 2
+`
+	if got := exposed(t, r, "moldau_rpc_ended_total"); got != want {
+		t.Errorf("counted\n%s", got)
+	}
+	if got := exposed(t, r, "moldau_rpc_seconds"); !strings.Contains(got, `moldau_rpc_seconds_count{protocol="grpc",rpc="test.Echo/Call"} 3`) {
+		t.Errorf("timed\n%s", got)
+	}
+}
+
+// exposed is one metric of r as a scraper sees it.
+func exposed(t *testing.T, r *prometheus.Registry, name string) string {
+	t.Helper()
 	families, err := r.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
+	var text strings.Builder
 	for _, f := range families {
-		if f.GetName() == "grpc_server_handled_total" {
-			if got := f.GetMetric()[0].GetCounter().GetValue(); got != 2 {
-				t.Errorf("counted %g calls", got)
+		if f.GetName() == name {
+			if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
+				t.Fatal(err)
 			}
-			return
 		}
 	}
-	t.Error("no grpc_server_handled_total")
+	return text.String()
+}
+
+// TestTracesTravelWithCalls: the far handler works in the trace of the caller.
+func TestTracesTravelWithCalls(t *testing.T) {
+	kept := tracetest.NewInMemoryExporter()
+	tp := sdktrace.NewTracerProvider(sdktrace.WithSyncer(kept))
+	var seen trace.SpanContext
+	conn, _ := start(t, Options{Tracing: tp}, func(ctx context.Context, in *Frame) (*Frame, error) {
+		seen = trace.SpanContextFromContext(ctx)
+		return in, nil
+	})
+	ctx, span := tp.Tracer("test").Start(t.Context(), "caller")
+	if err := conn.Invoke(ctx, echoMethod, NewFrame(&anypb.Any{}, anyValue), NewFrame(&anypb.Any{}, anyValue)); err != nil {
+		t.Fatal(err)
+	}
+	if seen.TraceID() != span.SpanContext().TraceID() || seen.SpanID() == span.SpanContext().SpanID() {
+		t.Errorf("the handler is in %s, the caller in %s", seen.TraceID(), span.SpanContext().TraceID())
+	}
 }
 
 func TestGracefulStopCutsOffAtTheCap(t *testing.T) {
