@@ -96,8 +96,11 @@ type loop struct {
 
 // closed sends as soon as there is room.
 func (l *loop) closed(ctx context.Context) error {
-	for now := l.r.clk.Now(); !l.done(ctx, now); now = l.r.clk.Now() {
-		if err := l.send(ctx, now); err != nil {
+	for !l.done(ctx, l.r.clk.Now()) {
+		if err := l.s.enter(ctx); err != nil {
+			return err
+		}
+		if err := l.send(ctx, l.r.clk.Now()); err != nil {
 			return err
 		}
 	}
@@ -112,6 +115,9 @@ func (l *loop) open(ctx context.Context, s schedule) error {
 			return err
 		}
 		l.m.sent(due, l.r.clk.Now())
+		if err := l.s.enter(ctx); err != nil {
+			return err
+		}
 		if err := l.send(ctx, due); err != nil {
 			return err
 		}

@@ -83,15 +83,15 @@ func (r *Report) fill(m *meter, used usage) {
 		r.RecordsPerSec, r.MBPerSec = float64(records)/took.Seconds(), float64(bytes)/mega/took.Seconds()
 	}
 	r.Ack, r.EndToEnd, r.Lateness = m.latency.sum(), m.endToEnd.sum(), m.lateness.sum()
-	r.Client = usageOf(used.client, 1, bytes)
+	r.Client = usageOf(used.client, bytes)
 	if used.servers != nil {
-		s := usageOf(*used.servers, 0, bytes)
+		s := usageOf(*used.servers, bytes)
 		r.Servers = &s
 	}
 }
 
-func usageOf(s spent, processes int, bytes int64) Usage {
-	u := Usage{Processes: processes, CPUSeconds: s.cpu, ResidentBytes: s.resident}
+func usageOf(s spent, bytes int64) Usage {
+	u := Usage{Processes: s.processes, CPUSeconds: s.cpu, ResidentBytes: s.resident}
 	if bytes > 0 {
 		u.CPUPerGB = s.cpu / (float64(bytes) / giga)
 	}

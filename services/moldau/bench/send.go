@@ -17,8 +17,10 @@ import (
 
 // sender sends on one connection. One goroutine calls it.
 type sender interface {
-	// send sends one request's worth of records that was due at a time. It
-	// blocks while too much is without an answer; done is told once.
+	// enter waits until another send may be without an answer.
+	enter(ctx context.Context) error
+	// send sends one request's worth of records that was due at a time; done
+	// is told once.
 	send(ctx context.Context, partition int32, due time.Time, done func(error)) error
 	// close returns once everything is answered.
 	close(ctx context.Context) error
@@ -104,9 +106,6 @@ func (s *batchSender) send(ctx context.Context, partition int32, due time.Time, 
 			return err
 		}
 	}
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
 	s.flying <- done // there is room: the window is as large
 	err := s.stream.Send(&moldauv1.ProduceStreamRequest{Request: &moldauv1.ProduceRequest{
 		Topic: s.topic, Partition: &partition, RecordBatch: batch, Acks: s.cfg.Acks,
@@ -171,9 +170,6 @@ type recordSender struct {
 }
 
 func (s *recordSender) send(ctx context.Context, partition int32, due time.Time, done func(error)) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
 	req := &moldauv1.ProduceRequest{Topic: s.topic, Partition: &partition, Acks: s.cfg.Acks}
 	rec := &moldauv1.Record{Value: s.value(due)}
 	for range s.records() {
@@ -195,8 +191,8 @@ func (s *recordSender) close(context.Context) error {
 	return nil
 }
 
-// clientSender sends as programs do: record by record, the client makes the
-// batches.
+// clientSender sends as programs do: record by record. The client makes the
+// batches, and has a window of its own, in which send waits.
 type clientSender struct {
 	requests
 	producer *gatewayclient.Producer
@@ -212,6 +208,8 @@ func newClientSender(c *gatewayclient.Client, q requests) *clientSender {
 const clientOverhead = 1 << 10 // of what the client counts beside the value
 
 func (s *clientSender) records() int { return 1 }
+
+func (s *clientSender) enter(context.Context) error { return nil }
 
 func (s *clientSender) send(ctx context.Context, partition int32, due time.Time, done func(error)) error {
 	return s.producer.Produce(ctx, s.topic, &partition, &moldauv1.Record{Value: s.value(due)},

@@ -22,8 +22,9 @@ type Usage struct {
 
 // spent is what processes have used so far.
 type spent struct {
-	cpu      float64 // seconds
-	resident int64
+	cpu       float64 // seconds
+	resident  int64
+	processes int
 }
 
 // usage is what both sides used.
@@ -68,9 +69,13 @@ func (w *watch) stop() (used usage) {
 	if !w.opened {
 		return usage{}
 	}
-	used.client = spent{w.after.client.cpu - w.before.client.cpu, w.after.client.resident}
-	if w.before.servers != nil && w.after.servers != nil {
-		used.servers = &spent{w.after.servers.cpu - w.before.servers.cpu, w.after.servers.resident}
+	used = w.after
+	used.client.cpu -= w.before.client.cpu
+	if w.before.servers == nil {
+		used.servers = nil
+	}
+	if used.servers != nil {
+		used.servers.cpu -= w.before.servers.cpu
 	}
 	return used
 }
@@ -87,7 +92,7 @@ func (r *run) look() usage {
 			r.report.note("no CPU of the servers: %v", err)
 			return u
 		}
-		sum.cpu, sum.resident = sum.cpu+s.cpu, sum.resident+s.resident
+		sum.cpu, sum.resident, sum.processes = sum.cpu+s.cpu, sum.resident+s.resident, sum.processes+1
 	}
 	u.servers = sum
 	return u
@@ -99,7 +104,7 @@ func ownSpent() spent {
 		return spent{}
 	}
 	seconds := func(t syscall.Timeval) float64 { return time.Duration(t.Nano()).Seconds() }
-	return spent{cpu: seconds(ru.Utime) + seconds(ru.Stime), resident: ownResident()}
+	return spent{cpu: seconds(ru.Utime) + seconds(ru.Stime), resident: ownResident(), processes: 1}
 }
 
 const scrapeTimeout = 5 * time.Second
@@ -145,5 +150,5 @@ func parseSpent(text io.Reader) (spent, error) {
 	if len(found) != 2 {
 		return spent{}, fmt.Errorf("the process does not tell its CPU and memory")
 	}
-	return spent{found["process_cpu_seconds_total"], int64(found["process_resident_memory_bytes"])}, nil
+	return spent{cpu: found["process_cpu_seconds_total"], resident: int64(found["process_resident_memory_bytes"])}, nil
 }
