@@ -3,6 +3,7 @@
 TOOL := go tool -modfile=.ci/tools/go.mod
 BUF  := go tool -modfile=.ci/buf/go.mod buf
 FUZZTIME ?= 5s
+IMAGE ?= moldau:dev
 # Hand-written Go; proto/gen is generated.
 PACKAGES = $(shell go list ./... | grep -v /proto/gen/)
 
@@ -44,4 +45,19 @@ generate: ## generate proto/gen anew
 bench: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-.PHONY: help up build test race fuzz lint generate bench
+browser: ## tail a topic in headless Chromium; as root, installs Debian's where there is none
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } || \
+		{ echo "no Chromium here; Debian's package is called chromium" >&2; exit 1; }
+	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./services/test/e2e
+
+scale: ## measure 10,000 partitions on one node
+	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
+
+image: build ## build the image $(IMAGE) from bin/moldau; needs a Docker engine, and no network
+	mkdir -p bin/image/data
+	cp bin/moldau bin/image/moldau
+	docker build --quiet --tag $(IMAGE) --file services/moldau/Dockerfile bin/image
+
+.PHONY: help up build test race fuzz lint generate bench browser scale image

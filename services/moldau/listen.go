@@ -93,7 +93,7 @@ func advertised(advertise string, listener net.Addr) (string, error) {
 	}
 	if advertise == "" {
 		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-			return "", precondition("set storage_node.advertise to HOST:PORT, where port 0 stands for the listener's own",
+			return "", precondition("say --set storage_node.advertise=HOST:PORT, or "+config.EnvName("storage_node.advertise")+"; port 0 stands for the listener's own",
 				"%s is on every interface, so others cannot be told where it is", listener)
 		}
 		return listener.String(), nil

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,7 +55,16 @@ func welcome(w io.Writer, p *process) {
 Try, in another terminal:
   printf 'hello\nworld\n' | moldau produce greetings
   moldau consume greetings --from start --until-end
-`, p.settings.DataDir, p.doors.grpc, p.doors.http, p.doors.admin)
+`, p.settings.DataDir, reachable(p.doors.grpc), reachable(p.doors.http), p.doors.admin)
+}
+
+// reachable returns an address that this machine reaches a listener by.
+func reachable(listens string) string {
+	host, port, err := net.SplitHostPort(listens)
+	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
+		return net.JoinHostPort("localhost", port)
+	}
+	return listens
 }
 
 // roleCommands are the verbs that run one role each.
