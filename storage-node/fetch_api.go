@@ -264,7 +264,7 @@ func (f *fetch) response() *storageclient.FetchResponse {
 			Batches: part.buf, HighWatermark: hw, LastStableOffset: hw,
 			LogStartOffset: part.log.StartOffset(), LeaderEpoch: part.r.leaderEpoch,
 		}
-		part.r.counters.fetched(len(part.buf))
+		part.r.counters.fetched(part.buf)
 	}
 	return storageclient.NewFetchResponse(results, f.release)
 }

@@ -3,6 +3,7 @@ package storagenode
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"moldau.dev/services/record"
 	"moldau.dev/services/telemetry"
 )
 
@@ -11,8 +12,9 @@ const subsystem = "storage"
 // metrics are the node's own; those of single partitions are collected at
 // scrape, by Collect.
 type metrics struct {
-	append, fetch, fsync, flushed prometheus.Observer
-	bytesIn, recordsIn, bytesOut  *prometheus.CounterVec
+	append, fetch, fsync, flushed            prometheus.Observer
+	batchBytes, batchRecords                 prometheus.Observer
+	bytesIn, recordsIn, bytesOut, recordsOut *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -32,27 +34,35 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return c
 	}
 	return &metrics{
-		append:    histogram("append_seconds", "Time from request to answer of an append."),
-		fetch:     histogram("fetch_seconds", "Time from request to answer of a fetch, the wait for bytes included."),
-		fsync:     histogram("fsync_seconds", "Time of one partition's fsync."),
-		flushed:   histogram("flush_partitions", "Partitions made durable by one round of fsyncs."),
-		bytesIn:   counter("append_bytes_total", "Bytes of batches appended."),
-		recordsIn: counter("append_records_total", "Records appended."),
-		bytesOut:  counter("fetch_bytes_total", "Bytes of batches read by fetches."),
+		append:       histogram("append_seconds", "Time from request to answer of an append."),
+		fetch:        histogram("fetch_seconds", "Time from request to answer of a fetch, the wait for bytes included."),
+		fsync:        histogram("fsync_seconds", "Time of one partition's fsync."),
+		flushed:      histogram("flush_partitions", "Partitions made durable by one round of fsyncs."),
+		batchBytes:   histogram("batch_bytes", "Bytes of an appended batch, as it is stored."),
+		batchRecords: histogram("batch_records", "Records of an appended batch."),
+		bytesIn:      counter("append_bytes_total", "Bytes of batches appended."),
+		recordsIn:    counter("append_records_total", "Records appended."),
+		bytesOut:     counter("fetch_bytes_total", "Bytes of batches read by fetches."),
+		recordsOut:   counter("fetch_records_total", "Records in the batches read by fetches."),
 	}
 }
 
 // topicCounters are one topic's, looked up once for each change of its role.
-type topicCounters struct{ bytesIn, recordsIn, bytesOut prometheus.Counter }
+type topicCounters struct {
+	bytesIn, recordsIn, bytesOut, recordsOut prometheus.Counter
+	batchBytes, batchRecords                 prometheus.Observer // of all topics
+}
 
 func (m *metrics) topic(name string) topicCounters {
 	return topicCounters{
-		m.bytesIn.WithLabelValues(name), m.recordsIn.WithLabelValues(name), m.bytesOut.WithLabelValues(name),
+		m.bytesIn.WithLabelValues(name), m.recordsIn.WithLabelValues(name),
+		m.bytesOut.WithLabelValues(name), m.recordsOut.WithLabelValues(name),
+		m.batchBytes, m.batchRecords,
 	}
 }
 
 func (m *metrics) forget(topic string) {
-	for _, c := range []*prometheus.CounterVec{m.bytesIn, m.recordsIn, m.bytesOut} {
+	for _, c := range []*prometheus.CounterVec{m.bytesIn, m.recordsIn, m.bytesOut, m.recordsOut} {
 		c.DeleteLabelValues(topic)
 	}
 }
@@ -60,12 +70,25 @@ func (m *metrics) forget(topic string) {
 func (c *topicCounters) appended(size, records int) {
 	c.bytesIn.Add(float64(size))
 	c.recordsIn.Add(float64(records))
+	c.batchBytes.Observe(float64(size))
+	c.batchRecords.Observe(float64(records))
 }
 
-func (c *topicCounters) fetched(size int) {
-	if size > 0 {
-		c.bytesOut.Add(float64(size))
+// fetched counts whole batches.
+func (c *topicCounters) fetched(batches []byte) {
+	if len(batches) == 0 {
+		return
 	}
+	c.bytesOut.Add(float64(len(batches)))
+	records := 0
+	for {
+		_, rest, h, err := record.Next(batches)
+		if err != nil {
+			break
+		}
+		batches, records = rest, records+int(h.Count)
+	}
+	c.recordsOut.Add(float64(records))
 }
 
 var (

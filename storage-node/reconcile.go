@@ -44,6 +44,9 @@ func (s *Service) reconcile() {
 	var gone []*partition
 	for id, name := range view.Deleted {
 		gone = append(gone, s.forgetTopic(id, name)...)
+		if view.Topics[name] == nil { // one of the same name goes on counting
+			s.metrics.forget(name)
+		}
 	}
 	s.mu.Unlock()
 	for _, p := range gone {
@@ -58,12 +61,15 @@ func (s *Service) applyTopic(t *metadataclient.Topic) {
 		s.log.Error("topic has configs that this node does not understand; defaults apply", telemetry.Topic(t.Name), telemetry.Err(err))
 		cfg = topicconfig.Default()
 	}
-	counters := s.metrics.topic(t.Name)
+	var counters topicCounters // of topics that have partitions here; others cost no series
 	for i := range t.Partitions {
 		id := storageclient.PartitionID{Topic: t.ID, Index: int32(i)}
 		p := s.partitions[id]
 		if p == nil && !slices.Contains(t.Partitions[i].Replicas, s.cfg.NodeID) {
 			continue
+		}
+		if counters.bytesIn == nil {
+			counters = s.metrics.topic(t.Name)
 		}
 		r := newRole(t, id.Index, cfg, counters)
 		if p == nil {
@@ -136,7 +142,6 @@ func (s *Service) forgetTopic(id topicid.ID, name string) []*partition {
 		for i := range t.Partitions {
 			indexes[int32(i)] = true
 		}
-		s.metrics.forget(t.Name)
 	}
 	delete(s.reconciled, id)
 	delete(s.onDisk, id)
