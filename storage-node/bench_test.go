@@ -112,3 +112,26 @@ func BenchmarkFetch(b *testing.B) {
 		resp.Release()
 	}
 }
+
+// BenchmarkFirstAppend appends the first batch to one partition after the
+// other, each of which has to be made for it.
+func BenchmarkFirstAppend(b *testing.B) {
+	for _, durability := range []string{"relaxed", "durable"} {
+		b.Run(durability, func(b *testing.B) {
+			c := benchCluster(b)
+			const partitions = 10_000
+			configs := map[string]string{"moldau.durability": durability}
+			topic := c.meta.create("orders", partitions, configs)
+			s, batch := c.start(), sized(b, 2<<10)
+			b.ReportAllocs()
+			for i := int32(0); b.Loop(); i++ {
+				if i == partitions {
+					b.StopTimer()
+					topic, i = c.meta.create(fmt.Sprintf("orders-%d", b.N), partitions, configs), 0
+					b.StartTimer()
+				}
+				mustAppend(b, s, pid(topic, i), batch)
+			}
+		})
+	}
+}

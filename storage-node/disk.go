@@ -48,6 +48,16 @@ func writeNew(disk vfs.FS, name string, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
+// writePlain writes a file that a power loss may take.
+func writePlain(disk vfs.FS, name string, b []byte) error {
+	f, err := disk.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	return errors.Join(err, f.Close())
+}
+
 // removeDir removes a directory and all in it, durably.
 func removeDir(disk vfs.FS, dir string) error {
 	if err := disk.RemoveAll(dir); err != nil {

@@ -53,6 +53,8 @@ func (p *partition) afterOpen(l *commitlog.Log, r *role) error {
 	return nil
 }
 
+// makeDir makes the partition's directory, which the log's first Sync makes
+// durable. That of its name file, which nothing reads, is not worth an fsync.
 func (p *partition) makeDir(topic string) error {
 	fs := p.node.fs
 	if p.node.hasDir(p) {
@@ -61,10 +63,7 @@ func (p *partition) makeDir(topic string) error {
 	if err := fs.MkdirAll(p.dir); err != nil {
 		return err
 	}
-	if err := writeFile(fs, path.Join(p.dir, nameFile), []byte(topic+"\n")); err != nil {
-		return err
-	}
-	if err := fs.SyncDir(path.Dir(p.dir)); err != nil {
+	if err := writePlain(fs, path.Join(p.dir, nameFile), []byte(topic+"\n")); err != nil {
 		return err
 	}
 	p.node.noteDir(p.id)

@@ -110,18 +110,49 @@ func (l *Log) describe(segments []*segment, start int64, m mark, e epochs) check
 // saveCheckpoint makes c durable (rule R16); the caller holds admin. After a
 // failure for another reason than a full disk the log is poisoned.
 func (l *Log) saveCheckpoint(c checkpoint) error {
-	c.sequence = l.sequence + 1
-	name := l.slot(c.sequence)
-	if err := vfs.WriteFile(l.fs, name, c.encode()); err != nil {
-		err = fmt.Errorf("write checkpoint: %w", err)
+	l.saving.Lock()
+	err := l.writeCheckpoint(c)
+	l.saving.Unlock()
+	if err != nil {
 		if !errors.Is(err, syscall.ENOSPC) {
 			l.poison(err)
 		}
 		return err
 	}
-	l.sequence = c.sequence
 	l.marked = c.mark.offset
 	l.sinceMark = 0
+	return nil
+}
+
+// firstCheckpoint gives a log its first checkpoint before it gets a second
+// segment, so that several segments without one have lost it. It promises
+// nothing. The caller holds mu, and fails the log as saveCheckpoint does.
+func (l *Log) firstCheckpoint() error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	if l.sequence.Load() > 0 {
+		return nil
+	}
+	err := l.writeCheckpoint(checkpoint{mark: mark{base: -1}})
+	if err != nil && !errors.Is(err, syscall.ENOSPC) {
+		l.failed = err
+	}
+	return err
+}
+
+// writeCheckpoint writes c as the next generation; the caller holds saving.
+// Before the first one the name of the log's directory is made durable.
+func (l *Log) writeCheckpoint(c checkpoint) error {
+	c.sequence = l.sequence.Load() + 1
+	if c.sequence == 1 {
+		if err := l.fs.SyncDir(path.Dir(l.dir)); err != nil {
+			return fmt.Errorf("write checkpoint: %w", err)
+		}
+	}
+	if err := vfs.WriteFile(l.fs, l.slot(c.sequence), c.encode()); err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	l.sequence.Store(c.sequence)
 	return nil
 }
 
@@ -149,6 +180,6 @@ func (l *Log) loadCheckpoint() (c checkpoint, found, damaged bool, err error) {
 			c, found = this, true
 		}
 	}
-	l.sequence = c.sequence
+	l.sequence.Store(c.sequence)
 	return c, found, damaged, nil
 }

@@ -212,6 +212,42 @@ func TestCrashAtEveryStepOfALife(t *testing.T) {
 	})
 }
 
+// Nothing is synced before there are several segments.
+func TestCrashAtEveryStepOfALogThatRollsBeforeItsFirstSync(t *testing.T) {
+	crashEverywhere(t, 12, func(h *history) error {
+		l, err := h.open()
+		if err != nil {
+			return err
+		}
+		return several(h.appends(l, 5), l.Roll, h.appends(l, 20), func() error { return h.sync(l) }, h.appends(l, 3))
+	})
+}
+
+// The power goes twice, and no Sync has made a checkpoint.
+func TestCrashAtEveryStepOfAYoungLog(t *testing.T) {
+	crashEverywhere(t, 12, func(h *history) error {
+		l, err := h.open()
+		if err != nil {
+			return err
+		}
+		err = several(h.appends(l, 2), func() error { return h.sync(l) }, h.appends(l, 1))
+		if err != nil {
+			return err
+		}
+		if l, err = h.open(); err != nil { // killed
+			return err
+		}
+		err = several(h.appends(l, 1), func() error { return h.sync(l) })
+		if err != nil {
+			return err
+		}
+		if len(h.batches) > 0 && l.SegmentCount() != 1 {
+			h.t.Fatalf("%d segments", l.SegmentCount())
+		}
+		return h.deleteBefore(l, 2)
+	})
+}
+
 func TestCrashAtEveryStepOfATruncation(t *testing.T) {
 	for _, synced := range []bool{true, false} {
 		crashEverywhere(t, 8, func(h *history) error {

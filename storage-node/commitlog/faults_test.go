@@ -193,3 +193,28 @@ func TestReadersRunBesideTheWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A new log is durable by its first Sync, which costs one fsync of bytes; the
+// Syncs after it cost that alone.
+func TestANewLogCostsTheFsyncOfItsFirstBytes(t *testing.T) {
+	var syncs, dirs atomic.Int32
+	fs := vfs.Faulty(vfs.NewMemory(), func(op vfs.Op) error {
+		switch op.Kind {
+		case vfs.OpSync:
+			syncs.Add(1)
+		case vfs.OpSyncDir:
+			dirs.Add(1)
+		}
+		return nil
+	})
+	l := open(t, fs, Config{})
+	for _, want := range [][2]int32{{1, 2}, {1, 0}, {1, 0}} {
+		appendTo(t, l, 1, 0)
+		if _, err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int32{syncs.Swap(0), dirs.Swap(0)}; got != want {
+			t.Fatalf("%d fsyncs of bytes and %d of names, want %v", got[0], got[1], want)
+		}
+	}
+}

@@ -35,7 +35,7 @@ func (l *Log) writeHint() {
 	}
 	defer l.files.release(h)
 	b := l.hintBuf[:]
-	binary.BigEndian.PutUint64(b, uint64(l.sequence))
+	binary.BigEndian.PutUint64(b, uint64(l.sequence.Load()))
 	binary.BigEndian.PutUint64(b[8:], uint64(l.mark.offset))
 	binary.BigEndian.PutUint32(b[16:], crc32.Checksum(b[:16], castagnoli))
 	_, _ = h.file.WriteAt(b, 0)
@@ -50,7 +50,7 @@ func (l *Log) readHint() (int64, error) {
 	if err != nil || len(b) != hintSize || binary.BigEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli) {
 		return 0, err
 	}
-	if int64(binary.BigEndian.Uint64(b)) != l.sequence {
+	if int64(binary.BigEndian.Uint64(b)) != l.sequence.Load() {
 		return 0, nil
 	}
 	return int64(binary.BigEndian.Uint64(b[8:])), nil

@@ -58,16 +58,19 @@ type Log struct {
 	// Locks, in the order in which they are taken. compacting: one compaction at
 	// a time. admin: whatever fsyncs or removes, one at a time. shape: held for
 	// reading by reads, locked while files shrink or go. mu: the writer's.
+	// saving: who writes a checkpoint.
 	compacting sync.Mutex
 	admin      sync.Mutex
 	shape      sync.RWMutex
 	mu         sync.Mutex
+	saving     sync.Mutex
 
 	segments atomic.Pointer[[]*segment] // by base; the last one is active; changed under mu
 	interval atomic.Int64               // Config.IndexIntervalBytes
 	start    atomic.Int64
 	end      atomic.Int64 // stored after the bytes before it can be read
 	durable  atomic.Int64
+	sequence atomic.Int64 // of the last checkpoint; 0: there is none yet; changed under saving
 
 	loadedMu sync.Mutex
 	loaded   []*segment // whose indexes came from disk, oldest first
@@ -84,7 +87,6 @@ type Log struct {
 	mark      mark
 	marked    int64 // offset of the mark on disk
 	sinceMark int64 // bytes made durable since
-	sequence  int64 // of the last checkpoint
 	cleanEnd  int64
 	hint      *segment // stands for the hint file in the cache
 	hintBuf   [hintSize]byte
@@ -278,11 +280,16 @@ func (l *Log) rollBack(s *segment, pos int64, cause error) error {
 }
 
 // roll makes the log go on in a new segment, which begins at the log's end.
-// Nothing is fsynced: Sync does that, and recovery notices a segment that does
+// It is not fsynced: Sync does that, and recovery notices a segment that does
 // not begin where the one before it ends. The caller holds mu; the active
 // segment is not empty.
 func (l *Log) roll() error {
 	s, old := newSegment(l.dir, l.end.Load()), l.active()
+	if old != nil {
+		if err := l.firstCheckpoint(); err != nil {
+			return err
+		}
+	}
 	f, err := l.fs.Create(s.log)
 	if err != nil {
 		return fmt.Errorf("begin segment %s: %w", s.log, err)

@@ -72,7 +72,7 @@ func (r *opening) open() error {
 		return err
 	}
 	if r.Rebuilt {
-		return r.rebuild()
+		return r.rebuild(!found && !damaged)
 	}
 	return r.resume()
 }
@@ -82,18 +82,19 @@ func isLog(name string) bool {
 	return ok
 }
 
-// create makes an empty log. Its checkpoint is durable before there is any
-// segment, so that segments without one have lost it.
-func (r *opening) create() error {
-	if err := r.fs.MkdirAll(r.dir); err != nil {
+// create makes an empty log. Nothing of it is durable before its first Sync,
+// which costs what the first bytes cost anyhow: there is no checkpoint before
+// there are many bytes, or a second segment.
+func (r *opening) create() (err error) {
+	if r.promised, err = r.readHint(); err != nil {
 		return err
+	}
+	if r.promised > 0 {
+		return r.lost(0)
 	}
 	r.mark = mark{base: -1}
-	if err := r.saveCheckpoint(r.checkpoint()); err != nil {
-		return err
-	}
 	r.Clean = true
-	return r.fs.SyncDir(path.Dir(r.dir))
+	return r.fs.MkdirAll(r.dir)
 }
 
 // find lists the segments, and removes what an interrupted write left.
@@ -313,10 +314,15 @@ func (r *opening) finish(start int64) error {
 }
 
 // rebuild does without a checkpoint: it verifies the whole log. What the last
-// segment ends with may be a torn tail; damage before is reported.
-func (r *opening) rebuild() error {
-	next := int64(0)
-	r.promised = r.ck.mark.offset
+// segment ends with may be a torn tail; damage before is reported. Where there
+// is none at all, a log of one segment may never have had one.
+func (r *opening) rebuild(none bool) error {
+	next, young := int64(0), none && len(r.segments) == 1 && r.segments[0].base == 0
+	hint, err := r.readHint()
+	if err != nil {
+		return err
+	}
+	r.promised = max(r.ck.mark.offset, hint)
 	r.ck.mark = mark{base: -1}
 	for i, s := range r.segments {
 		if s.base < next {
@@ -352,8 +358,8 @@ func (r *opening) rebuild() error {
 	if len(r.segments) > 0 {
 		r.ck.mark.offset = r.segments[0].base
 	}
-	if err := r.finish(start); err != nil {
-		return err
+	if err := r.finish(start); err != nil || young {
+		return err // what is young goes on as it began: the next Sync makes it durable
 	}
 	if _, err := r.sync(); err != nil {
 		return err

@@ -309,13 +309,27 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
+// Rule N6 after a kill: also a log that has no checkpoint yet is missed.
+func TestALostYoungLogIsReportedAfterAKill(t *testing.T) {
+	fs := vfs.NewMemory()
+	l := open(t, fs, Config{})
+	appendTo(t, l, 2, 0)
+	if _, err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, fs, ".log", "gone")
+	if _, _, err := Open(fs, "p", Config{}, NewFileCache(4)); !errors.As(err, new(*CorruptionError)) {
+		t.Fatalf("a log without its segment: %v", err)
+	}
+}
+
 // Rule N6 after a kill: what was synced since the last mark is known too.
 func TestDamageToWhatWasSyncedIsReportedAfterAKill(t *testing.T) {
 	for _, synced := range []bool{true, false} {
 		fs := vfs.NewMemory()
 		l := open(t, fs, Config{})
 		first := appendTo(t, l, 2, 0)
-		for range 2 { // the first Sync writes a mark
+		for range 2 {
 			if _, err := l.Sync(); err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,9 @@
 package commitlog
 
-import "fmt"
+import (
+	"fmt"
+	"path"
+)
 
 // Sync makes all that was appended before the call durable, and returns the
 // offset after it. Appends go on meanwhile. After a failure the log is
@@ -38,7 +41,7 @@ func (l *Log) sync() (int64, error) {
 		return 0, fmt.Errorf("%w: %w", ErrPoisoned, err)
 	}
 	l.advance(m)
-	if names || l.sinceMark >= markEvery {
+	if names && l.sequence.Load() > 0 || l.sinceMark >= markEvery {
 		if err := l.saveCheckpoint(l.checkpoint()); err != nil {
 			return 0, err
 		}
@@ -65,17 +68,21 @@ func (l *Log) hold() error {
 	return nil
 }
 
-// syncHeld fsyncs data before names (rule R16).
+// syncHeld fsyncs data before names (rule R16); before there is a checkpoint,
+// also the name of the log's directory.
 func (l *Log) syncHeld(names bool) error {
 	for _, h := range l.held {
 		if err := h.file.Sync(); err != nil {
 			return err
 		}
 	}
-	if names {
-		return l.fs.SyncDir(l.dir)
+	if !names {
+		return nil
 	}
-	return nil
+	if err := l.fs.SyncDir(l.dir); err != nil || l.sequence.Load() > 0 {
+		return err
+	}
+	return l.fs.SyncDir(path.Dir(l.dir))
 }
 
 // letGo unpins what was not written to meanwhile.
