@@ -16,6 +16,14 @@ type Config struct {
 	GRPCListen string `koanf:"grpc_listen"`
 	// HTTPListen is where Connect, gRPC-Web, gRPC over h2c and REST are served.
 	HTTPListen string `koanf:"http_listen"`
+	// KafkaListen is where Kafka's protocol is served.
+	KafkaListen string `koanf:"kafka_listen"`
+	// KafkaAdvertised is the HOST:PORT that Kafka clients are sent to, port 0
+	// being that of the listener; empty is where it listens.
+	KafkaAdvertised string `koanf:"kafka_advertised"`
+	// NodeID is the broker id that Kafka clients see of this gateway. Each
+	// gateway has its own, which never changes.
+	NodeID int32 `koanf:"node_id"`
 	// AllowedOrigins are the web origins whose pages may call; each may hold one *.
 	AllowedOrigins []string `koanf:"allowed_origins"`
 	// Reflection lets anyone read the contract by gRPC reflection.
@@ -35,6 +43,16 @@ type Config struct {
 	StreamInFlightBytes int64 `koanf:"stream_in_flight_bytes"`
 	// MaxStreamPartitions bounds the partitions of one Read.
 	MaxStreamPartitions int `koanf:"max_stream_partitions"`
+
+	// KafkaMaxRequestBytes bounds one Kafka request (socket.request.max.bytes).
+	KafkaMaxRequestBytes int `koanf:"kafka_max_request_bytes"`
+	// KafkaMaxInFlightBytes bounds all Kafka requests in memory.
+	KafkaMaxInFlightBytes int64 `koanf:"kafka_max_in_flight_bytes"`
+	// KafkaMaxConnections bounds the Kafka clients that are connected.
+	KafkaMaxConnections int `koanf:"kafka_max_connections"`
+	// KafkaIdleTimeout closes Kafka connections without requests
+	// (connections.max.idle.ms).
+	KafkaIdleTimeout time.Duration `koanf:"kafka_idle_timeout"`
 }
 
 // DefaultConfig returns the configuration of an operator who sets nothing: for one
@@ -43,6 +61,8 @@ func DefaultConfig() Config {
 	return Config{
 		GRPCListen:     "127.0.0.1:9090",
 		HTTPListen:     "127.0.0.1:8080",
+		KafkaListen:    "127.0.0.1:9092",
+		NodeID:         1,
 		AllowedOrigins: []string{"http://localhost:*", "http://127.0.0.1:*"},
 		Reflection:     true,
 
@@ -52,6 +72,11 @@ func DefaultConfig() Config {
 		MaxInFlightBytes:    256 << 20,
 		StreamInFlightBytes: 4 << 20,
 		MaxStreamPartitions: 10_000,
+
+		KafkaMaxRequestBytes:  100 << 20,
+		KafkaMaxInFlightBytes: 256 << 20,
+		KafkaMaxConnections:   20_000,
+		KafkaIdleTimeout:      10 * time.Minute,
 	}
 }
 
@@ -89,6 +114,7 @@ func (c Config) Validate() error {
 	if c.MaxStreamPartitions < 1 {
 		bad("max_stream_partitions", "%d is below 1", c.MaxStreamPartitions)
 	}
+	c.validateKafka(bad)
 	return errors.Join(errs...)
 }
 

@@ -41,7 +41,7 @@ func newRig(t *testing.T, adjust ...func(*gateway.Config, *gateway.Deps)) *rig {
 	r := &rig{t: t, meta: gatewaytest.NewMetadata(), storage: gatewaytest.NewStorage(clock.Real()), metrics: prometheus.NewRegistry()}
 	r.nodes = gatewaytest.NewNodes(r.storage)
 	cfg := gateway.DefaultConfig()
-	cfg.GRPCListen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	deps := gateway.Deps{Metadata: r.meta, Nodes: r.nodes, Version: "test", Registerer: r.metrics}
 	for _, f := range adjust {
 		f(&cfg, &deps)

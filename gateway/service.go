@@ -1,5 +1,5 @@
 // Package gateway is the only door for clients: moldau.v1 over gRPC, Connect,
-// gRPC-Web and REST. Below it stand metadata and storage nodes, reached
+// gRPC-Web and REST, and Kafka's wire protocol. Below it stand metadata and storage nodes, reached
 // through their doors; above it there are only clients.
 //
 // Invariant: any gateway serves any partition and any token. It keeps nothing
@@ -24,6 +24,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
+	"moldau.dev/gateway/kafka"
 	"moldau.dev/gateway/native"
 	"moldau.dev/gateway/routing"
 	"moldau.dev/metadata/metadataclient"
@@ -52,6 +53,7 @@ type Service struct {
 	log    *slog.Logger
 	meta   metadataclient.Client
 	native *native.Server
+	kafka  *kafka.Server
 
 	tracing trace.TracerProvider // nil: no traces
 	calls   *transport.Calls     // nil: not counted
@@ -61,13 +63,14 @@ type Service struct {
 	grpcHealth *health.Server
 	httpHealth *grpchealth.StaticChecker
 
-	grpcLis, httpLis net.Listener
-	wg               sync.WaitGroup // of the listeners
-	failed           chan error     // a listener's end before Stop
-	started          atomic.Bool
-	draining         atomic.Bool
-	drainOnce        sync.Once
-	stopOnce         sync.Once
+	grpcLis, httpLis, kafkaLis net.Listener
+
+	wg        sync.WaitGroup // of the listeners
+	failed    chan error     // a listener's end before Stop
+	started   atomic.Bool
+	draining  atomic.Bool
+	drainOnce sync.Once
+	stopOnce  sync.Once
 }
 
 // services are what health checks may ask for by name.
@@ -99,10 +102,15 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server, tracing: deps.Tracing,
-		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...), failed: make(chan error, 2),
+		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...), failed: make(chan error, 3),
 	}
 	if deps.Registerer != nil {
 		s.calls = transport.NewCalls(deps.Registerer, deps.Clock)
+	}
+	if s.kafka, err = kafka.NewServer(cfg.kafka(), kafka.Deps{
+		Clock: deps.Clock, Log: deps.Log, Metadata: deps.Metadata, Nodes: deps.Nodes, Registerer: deps.Registerer,
+	}); err != nil {
+		return nil, err
 	}
 	s.grpc = transport.NewServer(transport.Options{
 		Audience: transport.External, Clock: deps.Clock, Log: deps.Log, Metrics: deps.Registerer, Tracing: deps.Tracing,
@@ -120,7 +128,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Start opens both listeners and returns. Health says SERVING once metadata is
+// Start opens the listeners and returns. Health says SERVING once metadata is
 // here; calls before that find an empty cluster.
 func (s *Service) Start(ctx context.Context) (err error) {
 	var lc net.ListenConfig
@@ -130,14 +138,18 @@ func (s *Service) Start(ctx context.Context) (err error) {
 	if s.httpLis, err = lc.Listen(ctx, "tcp", s.cfg.HTTPListen); err != nil {
 		return errors.Join(fmt.Errorf("listen for HTTP: %w", err), s.grpcLis.Close())
 	}
+	if err := s.listenKafka(lc.Listen(ctx, "tcp", s.cfg.KafkaListen)); err != nil {
+		return errors.Join(err, s.grpcLis.Close(), s.httpLis.Close())
+	}
 	if err := s.meta.WaitRevision(ctx, 1); err != nil {
-		return errors.Join(fmt.Errorf("wait for metadata: %w", err), s.grpcLis.Close(), s.httpLis.Close())
+		return errors.Join(fmt.Errorf("wait for metadata: %w", err), s.grpcLis.Close(), s.httpLis.Close(), s.kafkaLis.Close())
 	}
 	s.wg.Go(func() { s.serve("gRPC", func() error { return s.grpc.Serve(s.grpcLis) }) })
 	s.wg.Go(func() { s.serve("HTTP", func() error { return s.http.Serve(s.httpLis) }) })
+	s.wg.Go(func() { s.serve("Kafka", func() error { return s.kafka.Serve(s.kafkaLis) }) })
 	s.serving(true)
 	s.started.Store(true)
-	s.log.Info("gateway listens", "grpc_addr", s.GRPCAddr(), "http_addr", s.HTTPAddr())
+	s.log.Info("gateway listens", "grpc_addr", s.GRPCAddr(), "http_addr", s.HTTPAddr(), "kafka_addr", s.KafkaAddr())
 	return nil
 }
 
@@ -187,6 +199,7 @@ func (s *Service) Drain(context.Context) error {
 		s.draining.Store(true)
 		s.serving(false)
 		s.native.Drain()
+		s.kafka.Drain()
 	})
 	return nil
 }
@@ -199,6 +212,7 @@ func (s *Service) Stop(ctx context.Context) error {
 		var wg sync.WaitGroup
 		wg.Go(func() { transport.GracefulStop(ctx, s.clk, s.grpc) })
 		wg.Go(func() { s.stopHTTP(ctx) })
+		wg.Go(func() { s.stopKafka(ctx) })
 		wg.Wait()
 		s.wg.Wait()
 		s.native.Close()

@@ -38,7 +38,7 @@ func newCluster(t *testing.T, topic string, partitions int32) *cluster {
 func (c *cluster) gateway(t *testing.T, addr string) *gateway.Service {
 	t.Helper()
 	cfg := gateway.DefaultConfig()
-	cfg.GRPCListen, cfg.HTTPListen = addr, "127.0.0.1:0"
+	cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = addr, "127.0.0.1:0", "127.0.0.1:0"
 	s, err := gateway.NewService(cfg, gateway.Deps{Metadata: c.meta, Nodes: gatewaytest.NewNodes(c.storage)})
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +179,7 @@ func (c *cluster) gatewayOnceFree(t *testing.T, addr string) *gateway.Service {
 	t.Helper()
 	for range 500 {
 		cfg := gateway.DefaultConfig()
-		cfg.GRPCListen, cfg.HTTPListen = addr, "127.0.0.1:0"
+		cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = addr, "127.0.0.1:0", "127.0.0.1:0"
 		s, err := gateway.NewService(cfg, gateway.Deps{Metadata: c.meta, Nodes: gatewaytest.NewNodes(c.storage)})
 		if err != nil {
 			t.Fatal(err)

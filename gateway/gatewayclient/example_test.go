@@ -15,7 +15,7 @@ import (
 // local starts a gateway over a cluster in memory, in place of `moldau up`.
 func local() (addr string, stop func()) {
 	cfg := gateway.DefaultConfig()
-	cfg.GRPCListen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	storage := gatewaytest.NewStorage(clock.Real())
 	s, err := gateway.NewService(cfg, gateway.Deps{Metadata: gatewaytest.NewMetadata(), Nodes: gatewaytest.NewNodes(storage)})
 	if err == nil {

@@ -31,7 +31,8 @@ func buildGateway(p *process) []lifecycle.Part {
 				pool.AddLocal(node, local)
 			}
 			cfg := gateway.DefaultConfig()
-			cfg.GRPCListen, cfg.HTTPListen = s.GRPCListen, s.HTTPListen
+			cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = s.GRPCListen, s.HTTPListen, s.KafkaListen
+			cfg.KafkaAdvertised, cfg.NodeID = s.KafkaAdvertise, s.NodeID
 			cfg.AllowedOrigins, cfg.AutoCreateTopics = s.AllowedOrigins, s.AutoCreate
 			service, err = gateway.NewService(cfg, gateway.Deps{
 				Clock: p.clock, Log: p.log, Metadata: door, Nodes: pool, Version: version(), Tracing: p.tracing,
@@ -41,12 +42,12 @@ func buildGateway(p *process) []lifecycle.Part {
 				err = service.Start(ctx)
 			}
 			if errors.Is(err, syscall.EADDRINUSE) {
-				err = precondition("stop what listens there, or choose others with --set gateway.grpc_listen=HOST:PORT and gateway.http_listen", "%w", err)
+				err = precondition("stop what listens there, or choose others with --set gateway.grpc_listen=HOST:PORT, gateway.http_listen and gateway.kafka_listen", "%w", err)
 			}
 			if err != nil {
 				return errors.Join(err, pool.Close(), door.Close())
 			}
-			p.doors.grpc, p.doors.http = service.GRPCAddr(), service.HTTPAddr()
+			p.doors.grpc, p.doors.http, p.doors.kafka = service.GRPCAddr(), service.HTTPAddr(), service.KafkaAddr()
 			return nil
 		},
 		Run: func(ctx context.Context) error { return service.Run(ctx) },

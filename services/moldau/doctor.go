@@ -66,7 +66,8 @@ func (c *cli) doctorCommand() *cobra.Command {
 func examine(s Settings) []finding {
 	var all []finding
 	for _, p := range []struct{ key, addr string }{
-		{"gateway.grpc_listen", s.Gateway.GRPCListen}, {"gateway.http_listen", s.Gateway.HTTPListen}, {"admin_listen", s.AdminListen},
+		{"gateway.grpc_listen", s.Gateway.GRPCListen}, {"gateway.http_listen", s.Gateway.HTTPListen},
+		{"gateway.kafka_listen", s.Gateway.KafkaListen}, {"admin_listen", s.AdminListen},
 	} {
 		all = append(all, checkPort(p.key, p.addr))
 	}

@@ -45,7 +45,7 @@ type process struct {
 }
 
 // doors are the addresses that clients can use, once they are open.
-type doors struct{ grpc, http, admin string }
+type doors struct{ grpc, http, kafka, admin string }
 
 // runProcess runs roles until ctx ends; ready is called once all serve.
 func runProcess(ctx context.Context, s Settings, picked []role, nodes int, logs io.Writer, ready func(*process)) error {

@@ -53,6 +53,9 @@ type storageNodeSettings struct {
 type gatewaySettings struct {
 	GRPCListen     string   `koanf:"grpc_listen"`
 	HTTPListen     string   `koanf:"http_listen"`
+	KafkaListen    string   `koanf:"kafka_listen"`
+	KafkaAdvertise string   `koanf:"kafka_advertised"` // empty: where it listens
+	NodeID         int32    `koanf:"node_id"`          // that Kafka clients see; never changes
 	AutoCreate     bool     `koanf:"auto_create_topics"`
 	AllowedOrigins []string `koanf:"allowed_origins"` // of browsers' pages
 }
@@ -69,7 +72,7 @@ func defaultSettings() Settings {
 			FenceTimeout: 4 * time.Second, AckTimeout: 5 * time.Second, Partitions: 1,
 		},
 		StorageNode: storageNodeSettings{ID: 1, Listen: "127.0.0.1:9192"},
-		Gateway:     gatewaySettings{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8080"},
+		Gateway:     gatewaySettings{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8080", KafkaListen: "127.0.0.1:9092", NodeID: 1},
 	}
 }
 

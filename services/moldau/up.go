@@ -51,11 +51,12 @@ func welcome(w io.Writer, p *process) {
 	fmt.Fprintf(w, `moldau is up; its data is in %s
   gRPC       %s
   HTTP       http://%s   Connect, gRPC-Web, REST
+  Kafka      %s
   admin      http://%s   /metrics /readyz /config
 Try, in another terminal:
   printf 'hello\nworld\n' | moldau produce greetings
   moldau consume greetings --from start --until-end
-`, p.settings.DataDir, reachable(p.doors.grpc), reachable(p.doors.http), p.doors.admin)
+`, p.settings.DataDir, reachable(p.doors.grpc), reachable(p.doors.http), reachable(p.doors.kafka), p.doors.admin)
 }
 
 // reachable returns an address that this machine reaches a listener by.

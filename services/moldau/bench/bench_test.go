@@ -18,7 +18,7 @@ func door(t *testing.T) (addr string, meta *gatewaytest.Metadata) {
 	t.Helper()
 	meta = gatewaytest.NewMetadata()
 	cfg := gateway.DefaultConfig()
-	cfg.GRPCListen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	s, err := gateway.NewService(cfg, gateway.Deps{Metadata: meta, Nodes: gatewaytest.NewNodes(gatewaytest.NewStorage(clock.Real()))})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,9 @@ func (c *Cluster) GRPCAddr() string { return c.grpcAddr }
 // HTTPAddr is the host and port of the HTTP door.
 func (c *Cluster) HTTPAddr() string { return c.httpAddr }
 
+// KafkaAddr is the host and port of the Kafka door.
+func (c *Cluster) KafkaAddr() string { return c.kafkaAddr }
+
 // HTTP is the base URL of the HTTP door.
 func (c *Cluster) HTTP() string { return "http://" + c.httpAddr }
 

@@ -18,10 +18,10 @@ type Cluster struct {
 	nodes   int    // storage nodes in one process; 0 is one
 	split   bool
 
-	grpcAddr, httpAddr string           // of the doors since the last start
-	metadataAddr       string           // where roles of their own find it
-	processes          []*Process       // in river order; the last one is the gateway's
-	conn               *grpc.ClientConn // nil until someone asks
+	grpcAddr, httpAddr, kafkaAddr string           // of the doors since the last start
+	metadataAddr                  string           // where roles of their own find it
+	processes                     []*Process       // in river order; the last one is the gateway's
+	conn                          *grpc.ClientConn // nil until someone asks
 }
 
 // Option shapes a cluster before it starts.

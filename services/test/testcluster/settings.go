@@ -21,6 +21,7 @@ func (c *Cluster) launch(t testing.TB, role string) *Process {
 		"MOLDAU_STORAGE_NODE_LISTEN=" + anyPort,
 		"MOLDAU_GATEWAY_GRPC_LISTEN=" + anyPort,
 		"MOLDAU_GATEWAY_HTTP_LISTEN=" + anyPort,
+		"MOLDAU_GATEWAY_KAFKA_LISTEN=" + anyPort,
 		"MOLDAU_GATEWAY_AUTO_CREATE_TOPICS=false",
 	}
 	if c.metadataAddr != "" {
@@ -41,10 +42,10 @@ func (c *Cluster) clientEnv() []string { return []string{"MOLDAU_ADDR=" + c.grpc
 
 // What a process writes once it serves; the groups are addresses.
 var saysReady = map[string]string{
-	"up":           `(?s)moldau is up;.*gRPC +(\S+)\n +HTTP +http://(\S+).*Try, `,
+	"up":           `(?s)moldau is up;.*gRPC +(\S+)\n +HTTP +http://(\S+).*Kafka +(\S+)\n.*Try, `,
 	"metadata":     `(?s)msg="metadata listens" addr=(\S+).*state=READY`,
 	"storage-node": `state=READY`,
-	"gateway":      `(?s)msg="gateway listens" grpc_addr=(\S+) http_addr=(\S+).*state=READY`,
+	"gateway":      `(?s)msg="gateway listens" grpc_addr=(\S+) http_addr=(\S+) kafka_addr=(\S+).*state=READY`,
 }
 
 // waitReady waits until p serves, notes where, and reports false if it has
@@ -58,7 +59,7 @@ func (c *Cluster) waitReady(t testing.TB, p *Process) bool {
 	case p.Name == "metadata":
 		c.metadataAddr = said[1]
 	case p.Name != "storage-node":
-		c.grpcAddr, c.httpAddr = said[1], said[2]
+		c.grpcAddr, c.httpAddr, c.kafkaAddr = said[1], said[2], said[3]
 	}
 	return true
 }

@@ -1,0 +1,66 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The keys that something here asks for by name.
+const (
+	keyProduce     int16 = 0
+	keyApiVersions int16 = 18
+)
+
+// api is one row of the table: what is served of one key.
+type api struct {
+	key      int16
+	name     string
+	min, max int16 // served
+	// advertised, where set, is the lowest version in ApiVersions.
+	advertised *int16
+	flexible   int16 // first version with compact lengths and tagged fields
+	shape      shape // unless serve decodes by hand
+	serve      handler
+}
+
+// handler serves one request. A nil response says nothing to the client; an
+// error closes the connection.
+type handler func(c *conn, ctx context.Context, req *request) (*response, error)
+
+func (a *api) serves(version int16) bool { return version >= a.min && version <= a.max }
+
+// apis is THE table, by key. ApiVersions and the check of every request read
+// it, so that they cannot disagree. Upper bounds are those of Kafka 4.3 at
+// most; a test compares them with kversion's.
+var apis []api
+
+// byKey finds rows; a row's pointer stays good.
+var byKey = map[int16]*api{}
+
+func init() { // not initialisers: ApiVersions shows the table that it is in
+	apis = []api{
+		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(), findCoordinatorAPI(), apiVersionsAPI(), initProducerIDAPI(),
+	}
+	for i := range apis {
+		byKey[apis[i].key] = &apis[i]
+	}
+}
+
+func find(key int16) *api { return byKey[key] }
+
+// coded makes a handler of one that takes and returns the codec's messages.
+func coded[Req any, Resp kmsg.Response, P interface {
+	*Req
+	kmsg.Request
+}](serve func(c *conn, ctx context.Context, req P) Resp) handler {
+	return func(c *conn, ctx context.Context, r *request) (*response, error) {
+		in := P(new(Req))
+		if err := r.decode(in); err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, c.s.cfg.CallTimeout)
+		defer cancel()
+		return r.encode(serve(c, ctx, in)), nil
+	}
+}
