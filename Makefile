@@ -10,7 +10,7 @@ PACKAGES = $(shell go list ./... | grep -v /proto/gen/)
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## run the whole platform in one process
 	go run ./services/moldau up
@@ -45,6 +45,9 @@ generate: ## generate proto/gen anew
 bench: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
+bench-platform: ## measure the platform's processes, 5 rounds or MOLDAU_BENCH_ROUNDS; takes a quiet machine and 20 minutes
+	go test -v -tags bench -count=1 -timeout 60m ./services/test/bench/run
+
 browser: ## tail a topic in headless Chromium; as root, installs Debian's where there is none
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
@@ -60,4 +63,4 @@ image: build ## build the image $(IMAGE) from bin/moldau; needs a Docker engine,
 	cp bin/moldau bin/image/moldau
 	docker build --quiet --tag $(IMAGE) --file services/moldau/Dockerfile bin/image
 
-.PHONY: help up build test race fuzz lint generate bench browser scale image
+.PHONY: help up build test race fuzz lint generate bench bench-platform browser scale image

@@ -89,6 +89,7 @@ func (f *benchFlags) add(cmd *cobra.Command, verb string) {
 	flags.StringVar(&f.Via, "via", f.Via, "how records travel: batches (as they are, over streams), records (unary, one by one when read) or client (as programs do)")
 	flags.StringSliceVar(&f.Admins, "admin", nil, "admin addresses of the servers' processes, for their CPU and memory (default admin_listen, where something answers)")
 	flags.BoolVar(&f.Ceilings, "ceilings", false, "measure the ceilings of this machine in the same run")
+	flags.IntVar(&f.Hops, "hops", 1, "times that records go through gRPC, for the ceilings: 2 where gateways and storage nodes are processes of their own")
 	flags.StringVar(&f.Dir, "dir", ".", "folder for the ceilings' files; choose the disk of the data")
 	flags.StringVarP(&f.output, "output", "o", "table", "table|json")
 	if verb == "consume" {

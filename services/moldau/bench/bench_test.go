@@ -199,14 +199,16 @@ func TestServersTellWhatTheyUsed(t *testing.T) {
 
 func TestCeilingsAreMediansAndTheSlowestPartIsTheMeasure(t *testing.T) {
 	report := &Report{Verb: "produce", Load: Load{Durability: "durable", BatchBytes: 1 << 20}, MBPerSec: 100, Client: Usage{CPUPerGB: 1}, Servers: &Usage{CPUPerGB: 2}}
-	report.compare([]Ceiling{
+	list := []Ceiling{
 		sum(ceilingGRPC, []sample{{900, 0.5}, {1000, 0.4}, {5000, 9}}),
 		sum(ceilingWriteLarge, []sample{{50, 7}}), // not a part of a durable produce
 		sum(ceilingSyncLarge, []sample{{150, 0.9}, {250, 1.1}}),
-	})
-	a := report.Against
-	if a.Slowest != ceilingSyncLarge || a.MBPerSec != 0.5 || !near(a.CPUPerGB, 2) {
-		t.Errorf("%+v", a)
+	}
+	for hops, times := range map[int]float64{1: 3 / 1.5, 2: 3 / 2.0} {
+		report.Compare(list, hops)
+		if a := report.Against; a.Slowest != ceilingSyncLarge || a.MBPerSec != 0.5 || !near(a.CPUPerGB, times) {
+			t.Errorf("%d hops: %+v", hops, a)
+		}
 	}
 	if c := report.Parts[0]; c.MBPerSec != 1000 || c.Least != 900 || c.Most != 5000 || c.Passes != 3 {
 		t.Errorf("%+v", c)
@@ -260,7 +262,8 @@ func TestConfigsThatCannotRunAreRefused(t *testing.T) {
 		"no room for a stamp": func(c *Config) { c.RecordBytes = 7 }, "no window": func(c *Config) { c.InFlight = 0 },
 		"no way": func(c *Config) { c.Via = "pigeon" }, "no durability": func(c *Config) { c.Durability = "often" },
 		"a batch too large": func(c *Config) { c.BatchBytes = 17 << 20 }, "a negative rate": func(c *Config) { c.Rate = -1 },
-		"no connection": func(c *Config) { c.Connections = 0 },
+		"no way of the records": func(c *Config) { c.Ceilings = true },
+		"no connection":         func(c *Config) { c.Connections = 0 },
 	} {
 		cfg := small("")
 		spoil(&cfg)

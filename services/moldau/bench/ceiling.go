@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"moldau.dev/services/clock"
@@ -59,13 +60,17 @@ func newCeilings(cfg Config, clk clock.Clock) *ceilings {
 	return &ceilings{cfg: cfg, clk: clk, samples: map[string][]sample{}}
 }
 
+// Ceilings measures the parts once, for runs that are told apart from them.
+func Ceilings(ctx context.Context, cfg Config) ([]Ceiling, error) {
+	c := newCeilings(cfg, clock.Real())
+	err := c.pass(ctx)
+	return c.results(), err
+}
+
 var parts = []string{ceilingGRPC, ceilingWriteLarge, ceilingWriteSmall, ceilingSyncLarge, ceilingSyncSmall, ceilingRead}
 
 // pass measures every part a few times in turn.
 func (c *ceilings) pass(ctx context.Context) (err error) {
-	if !c.cfg.Ceilings {
-		return nil
-	}
 	grpc, err := newRawStream(ctx, c.cfg)
 	if err != nil {
 		return fmt.Errorf("ceilings: %w", err)
@@ -146,6 +151,7 @@ func median(values []float64) float64 {
 // Against sets a run beside the parts of its path.
 type Against struct {
 	Parts []string `json:"parts"`
+	Hops  int      `json:"grpc_hops"`
 	// Slowest is the slowest part, and MBPerSec the run's share of it.
 	Slowest  string  `json:"slowest_part"`
 	MBPerSec float64 `json:"mb_per_second_ratio"`
@@ -157,13 +163,12 @@ type Against struct {
 func (a *Against) rows() [][]string {
 	rows := [][]string{{"of the slowest part", fmt.Sprintf("%s × %s", number(a.MBPerSec), a.Slowest)}}
 	if a.CPUPerGB > 0 {
-		rows = append(rows, []string{"CPU of its parts", fmt.Sprintf("%s × %v", number(a.CPUPerGB), a.Parts)})
+		rows = append(rows, []string{"CPU of its parts", fmt.Sprintf("%s × (%s), with %d gRPC hops", number(a.CPUPerGB), strings.Join(a.Parts, " + "), a.Hops)})
 	}
 	return rows
 }
 
-// path names the parts that a run is made of: one gRPC hop and one pass over
-// the file.
+// path names the parts that a run is made of: gRPC and one pass over the file.
 func path(verb string, l Load) []string {
 	small := l.BatchBytes <= smallIsUpTo
 	switch {
@@ -180,19 +185,22 @@ func path(verb string, l Load) []string {
 	}
 }
 
-// compare adds the ceilings, where they were measured.
-func (r *Report) compare(list []Ceiling) {
-	if len(list) == 0 {
-		return
-	}
-	r.Parts = list
-	a := &Against{Parts: path(r.Verb, r.Load)}
+// Compare sets the report beside ceilings; hops is how many times the records
+// go through gRPC: once to a process that holds all roles, twice to one that
+// holds the gateway only.
+func (r *Report) Compare(list []Ceiling, hops int) {
+	a := &Against{Hops: hops}
 	var slowest, cpu float64
 	for _, c := range list {
-		if !slices.Contains(a.Parts, c.Name) {
+		times := 1
+		switch {
+		case !slices.Contains(path(r.Verb, r.Load), c.Name):
 			continue
+		case c.Name == ceilingGRPC:
+			times = hops
 		}
-		cpu += c.CPUPerGB
+		a.Parts = append(a.Parts, c.Name)
+		cpu += float64(times) * c.CPUPerGB
 		if a.Slowest == "" || c.MBPerSec < slowest {
 			a.Slowest, slowest = c.Name, c.MBPerSec
 		}
@@ -203,5 +211,5 @@ func (r *Report) compare(list []Ceiling) {
 	if r.Servers != nil && cpu > 0 {
 		a.CPUPerGB = (r.Client.CPUPerGB + r.Servers.CPUPerGB) / cpu
 	}
-	r.Against = a
+	r.Parts, r.Against = list, a
 }
