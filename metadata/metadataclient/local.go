@@ -44,6 +44,46 @@ func (l local) AllocateProducerIds(ctx context.Context, req *metadatav1.Allocate
 	return l.server.AllocateProducerIds(ctx, req)
 }
 
+func (l local) AlterPartitions(ctx context.Context, req *metadatav1.AlterPartitionsRequest, _ ...grpc.CallOption) (*metadatav1.AlterPartitionsResponse, error) {
+	return l.server.AlterPartitions(ctx, req)
+}
+
+func (l local) ReportReplicas(ctx context.Context, req *metadatav1.ReportReplicasRequest, _ ...grpc.CallOption) (*metadatav1.ReportReplicasResponse, error) {
+	return l.server.ReportReplicas(ctx, req)
+}
+
+func (l local) ElectLeaders(ctx context.Context, req *metadatav1.ElectLeadersRequest, _ ...grpc.CallOption) (*metadatav1.ElectLeadersResponse, error) {
+	return l.server.ElectLeaders(ctx, req)
+}
+
+func (l local) AlterReassignments(ctx context.Context, req *metadatav1.AlterReassignmentsRequest, _ ...grpc.CallOption) (*metadatav1.AlterReassignmentsResponse, error) {
+	return l.server.AlterReassignments(ctx, req)
+}
+
+func (l local) DrainNode(ctx context.Context, req *metadatav1.DrainNodeRequest, _ ...grpc.CallOption) (*metadatav1.DrainNodeResponse, error) {
+	return l.server.DrainNode(ctx, req)
+}
+
+func (l local) RemoveNode(ctx context.Context, req *metadatav1.RemoveNodeRequest, _ ...grpc.CallOption) (*metadatav1.RemoveNodeResponse, error) {
+	return l.server.RemoveNode(ctx, req)
+}
+
+func (l local) Rebalance(ctx context.Context, req *metadatav1.RebalanceRequest, _ ...grpc.CallOption) (*metadatav1.RebalanceResponse, error) {
+	return l.server.Rebalance(ctx, req)
+}
+
+func (l local) AlterClusterConfigs(ctx context.Context, req *metadatav1.AlterClusterConfigsRequest, _ ...grpc.CallOption) (*metadatav1.AlterClusterConfigsResponse, error) {
+	return l.server.AlterClusterConfigs(ctx, req)
+}
+
+func (l local) UpdateFeatures(ctx context.Context, req *metadatav1.UpdateFeaturesRequest, _ ...grpc.CallOption) (*metadatav1.UpdateFeaturesResponse, error) {
+	return l.server.UpdateFeatures(ctx, req)
+}
+
+func (l local) Ping(ctx context.Context, req *metadatav1.PingRequest, _ ...grpc.CallOption) (*metadatav1.PingResponse, error) {
+	return l.server.Ping(ctx, req)
+}
+
 // Watch runs the server's handler in a goroutine that ends with ctx.
 func (l local) Watch(ctx context.Context, req *metadatav1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[metadatav1.WatchResponse], error) {
 	p := &pipe{ctx: ctx, frames: make(chan *metadatav1.WatchResponse), done: make(chan struct{})}

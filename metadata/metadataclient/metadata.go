@@ -44,6 +44,14 @@ type View struct {
 	TopicsByID map[topicid.ID]*Topic
 	// Nodes by id.
 	Nodes map[int32]*Node
+	// Gateways by broker id, the fenced included.
+	Gateways map[int32]*Gateway
+	// Coordinators by id, the fenced included.
+	Coordinators map[int32]*Coordinator
+	// Shards of the coordinators by index; empty before the first coordinator.
+	Shards []Shard
+	// Settings of the cluster.
+	Settings *Settings
 	// Deleted holds the incarnations whose data nodes must delete (invariant
 	// 17), with the names that they had.
 	Deleted map[topicid.ID]string
@@ -66,14 +74,54 @@ type Partition struct {
 	PartitionEpoch int32
 	Replicas       []int32
 	ISR            []int32
+	ELR            []int32 // eligible to lead though not in sync (R10)
+	LastKnownELR   []int32
+	MinISR         int32 // min.insync.replicas as of this partition epoch (R11)
+	Adding         []int32
+	Removing       []int32
+	Recovering     bool // its leader was chosen with loss (R13)
 }
 
 // Node is one storage node.
 type Node struct {
-	ID       int32
-	Epoch    int64
-	Address  string
-	Rack     string
-	Fenced   bool
-	Draining bool
+	ID         int32
+	Epoch      int64
+	Address    string
+	Rack       string
+	Fenced     bool
+	Draining   bool // is shutting down
+	Evacuating bool // an operator wants all replicas off it
+}
+
+// Gateway is one gateway: a broker, as Kafka's clients see it.
+type Gateway struct {
+	BrokerID     int32
+	Epoch        int64
+	KafkaAddress string
+	GRPCAddress  string
+	Rack         string
+	LocalNodes   []int32 // storage nodes in its own process
+	Fenced       bool
+}
+
+// Coordinator is one coordinator.
+type Coordinator struct {
+	ID          int32
+	Incarnation string
+	Address     string
+	Fenced      bool
+}
+
+// Shard is one shard of the coordinators.
+type Shard struct {
+	Owner int32 // -1 where none owns it
+	Epoch int64 // grows with each change of owner
+}
+
+// Settings are the settings of the cluster by Kafka's names of broker configs,
+// and its feature levels.
+type Settings struct {
+	Configs  map[string]string           // of the whole cluster
+	Brokers  map[int32]map[string]string // of single brokers
+	Features map[string]int32
 }

@@ -11,7 +11,8 @@ import (
 func emptyView() *View {
 	return &View{
 		Topics: map[string]*Topic{}, TopicsByID: map[topicid.ID]*Topic{},
-		Nodes: map[int32]*Node{}, Deleted: map[topicid.ID]string{},
+		Nodes: map[int32]*Node{}, Gateways: map[int32]*Gateway{}, Coordinators: map[int32]*Coordinator{},
+		Settings: &Settings{}, Deleted: map[topicid.ID]string{},
 	}
 }
 
@@ -83,7 +84,7 @@ func (v *View) applyNodes(removed []int32, nodes []*metadatav1.NodeState) {
 	for _, n := range nodes {
 		v.Nodes[n.GetNodeId()] = &Node{
 			ID: n.GetNodeId(), Epoch: n.GetNodeEpoch(), Address: n.GetAddress(), Rack: n.GetRack(),
-			Fenced: n.GetFenced(), Draining: n.GetDraining(),
+			Fenced: n.GetFenced(), Draining: n.GetDraining(), Evacuating: n.GetEvacuating(),
 		}
 	}
 }
@@ -100,7 +101,8 @@ func topicOf(s *metadatav1.TopicState) (*Topic, error) {
 	for i, p := range s.GetPartitions() {
 		t.Partitions[i] = Partition{
 			Leader: p.GetLeader(), LeaderEpoch: p.GetLeaderEpoch(), PartitionEpoch: p.GetPartitionEpoch(),
-			Replicas: p.GetReplicas(), ISR: p.GetIsr(),
+			Replicas: p.GetReplicas(), ISR: p.GetIsr(), ELR: p.GetElr(), LastKnownELR: p.GetLastKnownElr(),
+			MinISR: p.GetMinInsyncReplicas(), Adding: p.GetAdding(), Removing: p.GetRemoving(), Recovering: p.GetRecovering(),
 		}
 	}
 	return t, nil

@@ -64,6 +64,48 @@ const (
 	ControllerUnavailable Reason = "CONTROLLER_UNAVAILABLE"
 	StaleRevision         Reason = "STALE_REVISION"
 	MetadataRegressed     Reason = "METADATA_REGRESSED"
+
+	CoordinatorLoading         Reason = "COORDINATOR_LOADING"
+	CoordinatorUnavailable     Reason = "COORDINATOR_UNAVAILABLE"
+	NotCoordinator             Reason = "NOT_COORDINATOR"
+	InvalidGroupID             Reason = "INVALID_GROUP_ID"
+	UnknownGroup               Reason = "UNKNOWN_GROUP"
+	UnknownMember              Reason = "UNKNOWN_MEMBER"
+	IllegalGeneration          Reason = "ILLEGAL_GENERATION"
+	InconsistentGroupProtocol  Reason = "INCONSISTENT_GROUP_PROTOCOL"
+	InvalidSessionTimeout      Reason = "INVALID_SESSION_TIMEOUT"
+	RebalanceInProgress        Reason = "REBALANCE_IN_PROGRESS"
+	OffsetMetadataTooLarge     Reason = "OFFSET_METADATA_TOO_LARGE"
+	MemberIDRequired           Reason = "MEMBER_ID_REQUIRED"
+	FencedInstance             Reason = "FENCED_INSTANCE"
+	UnreleasedInstance         Reason = "UNRELEASED_INSTANCE"
+	FencedMemberEpoch          Reason = "FENCED_MEMBER_EPOCH"
+	StaleMemberEpoch           Reason = "STALE_MEMBER_EPOCH"
+	UnsupportedAssignor        Reason = "UNSUPPORTED_ASSIGNOR"
+	InvalidRegularExpression   Reason = "INVALID_REGULAR_EXPRESSION"
+	GroupNotEmpty              Reason = "GROUP_NOT_EMPTY"
+	GroupSubscribed            Reason = "GROUP_SUBSCRIBED"
+	GroupFull                  Reason = "GROUP_FULL"
+	UnstableOffset             Reason = "UNSTABLE_OFFSET"
+	DuplicateGroupMember       Reason = "DUPLICATE_GROUP_MEMBER"
+	InvalidTransactionState    Reason = "INVALID_TRANSACTION_STATE"
+	InvalidProducerMapping     Reason = "INVALID_PRODUCER_MAPPING"
+	InvalidTransactionTimeout  Reason = "INVALID_TRANSACTION_TIMEOUT"
+	ConcurrentTransactions     Reason = "CONCURRENT_TRANSACTIONS"
+	CoordinatorFenced          Reason = "COORDINATOR_FENCED"
+	UnknownTransaction         Reason = "UNKNOWN_TRANSACTION"
+	ProducerFenced             Reason = "PRODUCER_FENCED"
+	TransactionAbortable       Reason = "TRANSACTION_ABORTABLE"
+	IneligibleReplica          Reason = "INELIGIBLE_REPLICA"
+	InvalidUpdateVersion       Reason = "INVALID_UPDATE_VERSION"
+	PreferredLeaderUnavailable Reason = "PREFERRED_LEADER_UNAVAILABLE"
+	EligibleLeadersUnavailable Reason = "ELIGIBLE_LEADERS_UNAVAILABLE"
+	ElectionNotNeeded          Reason = "ELECTION_NOT_NEEDED"
+	NoReassignment             Reason = "NO_REASSIGNMENT"
+	UnknownNode                Reason = "UNKNOWN_NODE"
+	StaleNodeEpoch             Reason = "STALE_NODE_EPOCH"
+	FeatureUpdateFailed        Reason = "FEATURE_UPDATE_FAILED"
+	InvalidToken               Reason = "INVALID_TOKEN"
 )
 
 // Faces are how one reason looks to each kind of caller.
@@ -132,6 +174,47 @@ var table = []Faces{
 	{ControllerUnavailable, codes.Unavailable, http.StatusServiceUnavailable, 41, "NOT_CONTROLLER", yes, "Retry when a controller is elected."},
 	{StaleRevision, codes.Unavailable, http.StatusServiceUnavailable, 7, "REQUEST_TIMED_OUT", yes, "Retry: this instance lags behind the revision you saw."},
 	{MetadataRegressed, codes.FailedPrecondition, http.StatusInternalServerError, -1, "UNKNOWN_SERVER_ERROR", no, "An operator must restore the metadata store."},
+	{CoordinatorLoading, codes.Unavailable, http.StatusServiceUnavailable, 14, "COORDINATOR_LOAD_IN_PROGRESS", yes, "Retry: the coordinator is reading its journal."},
+	{CoordinatorUnavailable, codes.Unavailable, http.StatusServiceUnavailable, 15, "COORDINATOR_NOT_AVAILABLE", yes, "Retry when a coordinator is there."},
+	{NotCoordinator, codes.Unavailable, http.StatusServiceUnavailable, 16, "NOT_COORDINATOR", yes, "Refresh metadata and ask the coordinator."},
+	{InvalidGroupID, codes.InvalidArgument, http.StatusBadRequest, 24, "INVALID_GROUP_ID", no, "Use a group id that is not empty."},
+	{UnknownGroup, codes.NotFound, http.StatusNotFound, 69, "GROUP_ID_NOT_FOUND", no, "Check the group's name; a group exists while it has members or offsets."},
+	{UnknownMember, codes.FailedPrecondition, http.StatusConflict, 25, "UNKNOWN_MEMBER_ID", no, "Join the group again."},
+	{IllegalGeneration, codes.FailedPrecondition, http.StatusConflict, 22, "ILLEGAL_GENERATION", no, "Join the group again."},
+	{InconsistentGroupProtocol, codes.FailedPrecondition, http.StatusConflict, 23, "INCONSISTENT_GROUP_PROTOCOL", no, "Use a protocol that all members know."},
+	{InvalidSessionTimeout, codes.InvalidArgument, http.StatusBadRequest, 26, "INVALID_SESSION_TIMEOUT", no, "Use a session timeout between the server's least and most."},
+	{RebalanceInProgress, codes.Unavailable, http.StatusServiceUnavailable, 27, "REBALANCE_IN_PROGRESS", yes, "Join the group again."},
+	{OffsetMetadataTooLarge, codes.InvalidArgument, http.StatusBadRequest, 12, "OFFSET_METADATA_TOO_LARGE", no, "Keep the metadata of an offset below 4,096 bytes."},
+	{MemberIDRequired, codes.FailedPrecondition, http.StatusConflict, 79, "MEMBER_ID_REQUIRED", yes, "Join again with the member id of the answer."},
+	{FencedInstance, codes.FailedPrecondition, http.StatusConflict, 82, "FENCED_INSTANCE_ID", no, "Another member uses this instance id; stop this one."},
+	{UnreleasedInstance, codes.FailedPrecondition, http.StatusConflict, 111, "UNRELEASED_INSTANCE_ID", yes, "Retry when the member that uses the instance id has left."},
+	{FencedMemberEpoch, codes.FailedPrecondition, http.StatusConflict, 110, "FENCED_MEMBER_EPOCH", no, "Give up all partitions and join again with epoch 0."},
+	{StaleMemberEpoch, codes.FailedPrecondition, http.StatusConflict, 113, "STALE_MEMBER_EPOCH", yes, "Heartbeat, then retry with the new epoch."},
+	{UnsupportedAssignor, codes.InvalidArgument, http.StatusBadRequest, 112, "UNSUPPORTED_ASSIGNOR", no, "Use uniform or range."},
+	{InvalidRegularExpression, codes.InvalidArgument, http.StatusBadRequest, 128, "INVALID_REGULAR_EXPRESSION", no, "Correct the expression; its syntax is RE2's."},
+	{GroupNotEmpty, codes.FailedPrecondition, http.StatusConflict, 68, "NON_EMPTY_GROUP", no, "Stop the group's members first."},
+	{GroupSubscribed, codes.FailedPrecondition, http.StatusConflict, 86, "GROUP_SUBSCRIBED_TO_TOPIC", no, "Stop the members that subscribe to the topic first."},
+	{GroupFull, codes.ResourceExhausted, http.StatusTooManyRequests, 81, "GROUP_MAX_SIZE_REACHED", no, "Raise group.max.size, or use fewer members."},
+	{UnstableOffset, codes.Unavailable, http.StatusServiceUnavailable, 88, "UNSTABLE_OFFSET_COMMIT", yes, "Retry when the transaction that holds the offset has ended."},
+	{DuplicateGroupMember, codes.FailedPrecondition, http.StatusConflict, 22, "ILLEGAL_GENERATION", no, "Join the group with another member id."},
+	{InvalidTransactionState, codes.FailedPrecondition, http.StatusConflict, 48, "INVALID_TXN_STATE", no, "Begin a transaction first, or look up how this one ended."},
+	{InvalidProducerMapping, codes.FailedPrecondition, http.StatusConflict, 49, "INVALID_PRODUCER_ID_MAPPING", no, "Initialize the producer again."},
+	{InvalidTransactionTimeout, codes.InvalidArgument, http.StatusBadRequest, 50, "INVALID_TRANSACTION_TIMEOUT", no, "Use a timeout between 1 ms and transaction.max.timeout.ms."},
+	{ConcurrentTransactions, codes.Unavailable, http.StatusServiceUnavailable, 51, "CONCURRENT_TRANSACTIONS", yes, "Retry: the transaction before is still completing."},
+	{CoordinatorFenced, codes.FailedPrecondition, http.StatusConflict, 52, "TRANSACTION_COORDINATOR_FENCED", no, "A newer coordinator owns the shard."},
+	{UnknownTransaction, codes.NotFound, http.StatusNotFound, 105, "TRANSACTIONAL_ID_NOT_FOUND", no, "Check the transactional id."},
+	{ProducerFenced, codes.FailedPrecondition, http.StatusConflict, 90, "PRODUCER_FENCED", no, "A newer producer uses this transactional id; stop this one."},
+	{TransactionAbortable, codes.Aborted, http.StatusConflict, 120, "TRANSACTION_ABORTABLE", no, "Abort the transaction, then begin it again."},
+	{IneligibleReplica, codes.FailedPrecondition, http.StatusConflict, 107, "INELIGIBLE_REPLICA", yes, "Retry when the replica is in service."},
+	{InvalidUpdateVersion, codes.Aborted, http.StatusConflict, 95, "INVALID_UPDATE_VERSION", yes, "Read the newest state, decide again, then retry."},
+	{PreferredLeaderUnavailable, codes.Unavailable, http.StatusServiceUnavailable, 80, "PREFERRED_LEADER_NOT_AVAILABLE", yes, "Retry when the preferred leader is in sync."},
+	{EligibleLeadersUnavailable, codes.Unavailable, http.StatusServiceUnavailable, 83, "ELIGIBLE_LEADERS_NOT_AVAILABLE", yes, "Start a replica that was in sync, or elect one with loss."},
+	{ElectionNotNeeded, codes.FailedPrecondition, http.StatusConflict, 84, "ELECTION_NOT_NEEDED", no, "Nothing is to be done."},
+	{NoReassignment, codes.FailedPrecondition, http.StatusConflict, 85, "NO_REASSIGNMENT_IN_PROGRESS", no, "Nothing is to be cancelled."},
+	{UnknownNode, codes.NotFound, http.StatusNotFound, 102, "BROKER_ID_NOT_REGISTERED", no, "List the nodes to see their ids."},
+	{StaleNodeEpoch, codes.FailedPrecondition, http.StatusConflict, 77, "STALE_BROKER_EPOCH", no, "Register the node again."},
+	{FeatureUpdateFailed, codes.FailedPrecondition, http.StatusConflict, 96, "FEATURE_UPDATE_FAILED", no, "Use a level that all services support."},
+	{InvalidToken, codes.InvalidArgument, http.StatusBadRequest, 42, "INVALID_REQUEST", no, "Use a token as it was given, with the same group or request."},
 }
 
 var byReason = func() map[Reason]*Faces {

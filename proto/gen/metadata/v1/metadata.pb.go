@@ -34,8 +34,23 @@ type ClusterState struct {
 	Nodes []*NodeState `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// Incarnation of the controller that made this revision.
 	ControllerEpoch int64 `protobuf:"varint,5,opt,name=controller_epoch,json=controllerEpoch,proto3" json:"controller_epoch,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Grows when an operator restores metadata from a backup (C11).
+	Generation int64 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Every gateway, by broker id.
+	Gateways []*GatewayState `protobuf:"bytes,7,rep,name=gateways,proto3" json:"gateways,omitempty"`
+	// Every coordinator, by id.
+	Coordinators []*CoordinatorState `protobuf:"bytes,8,rep,name=coordinators,proto3" json:"coordinators,omitempty"`
+	// The coordinators' shards, by index; empty until the first coordinator came.
+	Shards []*ShardState `protobuf:"bytes,9,rep,name=shards,proto3" json:"shards,omitempty"`
+	// Settings of the whole cluster that override defaults, by Kafka's names of
+	// broker configs.
+	Configs map[string]string `protobuf:"bytes,10,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Settings of one broker that override those of the cluster.
+	BrokerConfigs []*BrokerConfigs `protobuf:"bytes,11,rep,name=broker_configs,json=brokerConfigs,proto3" json:"broker_configs,omitempty"`
+	// Finalized feature levels, by Kafka's names.
+	Features      map[string]int32 `protobuf:"bytes,12,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterState) Reset() {
@@ -101,6 +116,55 @@ func (x *ClusterState) GetControllerEpoch() int64 {
 		return x.ControllerEpoch
 	}
 	return 0
+}
+
+func (x *ClusterState) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ClusterState) GetGateways() []*GatewayState {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+func (x *ClusterState) GetCoordinators() []*CoordinatorState {
+	if x != nil {
+		return x.Coordinators
+	}
+	return nil
+}
+
+func (x *ClusterState) GetShards() []*ShardState {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+func (x *ClusterState) GetConfigs() map[string]string {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
+func (x *ClusterState) GetBrokerConfigs() []*BrokerConfigs {
+	if x != nil {
+		return x.BrokerConfigs
+	}
+	return nil
+}
+
+func (x *ClusterState) GetFeatures() map[string]int32 {
+	if x != nil {
+		return x.Features
+	}
+	return nil
 }
 
 // TopicState is one topic.
@@ -207,8 +271,23 @@ type PartitionState struct {
 	LeaderEpoch int32 `protobuf:"varint,4,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	// Grows with each change of the partition.
 	PartitionEpoch int32 `protobuf:"varint,5,opt,name=partition_epoch,json=partitionEpoch,proto3" json:"partition_epoch,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Eligible leader replicas: out of sync, but with all that was committed
+	// (KIP-966, R10).
+	Elr []int32 `protobuf:"varint,6,rep,packed,name=elr,proto3" json:"elr,omitempty"`
+	// The last replicas that were eligible before none was left, for an operator
+	// who must choose one (R13).
+	LastKnownElr []int32 `protobuf:"varint,7,rep,packed,name=last_known_elr,json=lastKnownElr,proto3" json:"last_known_elr,omitempty"`
+	// The topic's min.insync.replicas as of this partition epoch (R11), at most
+	// the number of replicas.
+	MinInsyncReplicas int32 `protobuf:"varint,8,opt,name=min_insync_replicas,json=minInsyncReplicas,proto3" json:"min_insync_replicas,omitempty"`
+	// Replicas that a reassignment adds; they are in replicas too (R17).
+	Adding []int32 `protobuf:"varint,9,rep,packed,name=adding,proto3" json:"adding,omitempty"`
+	// Replicas that a reassignment removes at its end.
+	Removing []int32 `protobuf:"varint,10,rep,packed,name=removing,proto3" json:"removing,omitempty"`
+	// The leader was chosen with loss and recovers (R13).
+	Recovering    bool `protobuf:"varint,11,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PartitionState) Reset() {
@@ -276,6 +355,48 @@ func (x *PartitionState) GetPartitionEpoch() int32 {
 	return 0
 }
 
+func (x *PartitionState) GetElr() []int32 {
+	if x != nil {
+		return x.Elr
+	}
+	return nil
+}
+
+func (x *PartitionState) GetLastKnownElr() []int32 {
+	if x != nil {
+		return x.LastKnownElr
+	}
+	return nil
+}
+
+func (x *PartitionState) GetMinInsyncReplicas() int32 {
+	if x != nil {
+		return x.MinInsyncReplicas
+	}
+	return 0
+}
+
+func (x *PartitionState) GetAdding() []int32 {
+	if x != nil {
+		return x.Adding
+	}
+	return nil
+}
+
+func (x *PartitionState) GetRemoving() []int32 {
+	if x != nil {
+		return x.Removing
+	}
+	return nil
+}
+
+func (x *PartitionState) GetRecovering() bool {
+	if x != nil {
+		return x.Recovering
+	}
+	return false
+}
+
 // NodeState is one storage node.
 type NodeState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -290,7 +411,9 @@ type NodeState struct {
 	// Whether it may lead.
 	Fenced bool `protobuf:"varint,5,opt,name=fenced,proto3" json:"fenced,omitempty"`
 	// Whether it is shutting down.
-	Draining      bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	Draining bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Whether an operator wants all replicas off it.
+	Evacuating    bool `protobuf:"varint,7,opt,name=evacuating,proto3" json:"evacuating,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,6 +490,307 @@ func (x *NodeState) GetDraining() bool {
 	return false
 }
 
+func (x *NodeState) GetEvacuating() bool {
+	if x != nil {
+		return x.Evacuating
+	}
+	return false
+}
+
+// GatewayState is one gateway: a broker, as Kafka's clients see it.
+type GatewayState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id as a broker, chosen by the operator, at least 0.
+	BrokerId int32 `protobuf:"varint,1,opt,name=broker_id,json=brokerId,proto3" json:"broker_id,omitempty"`
+	// Grows with each start of its process.
+	Epoch int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Random name of this start of the process.
+	Incarnation string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Host and port that Kafka's clients are told.
+	KafkaAddress string `protobuf:"bytes,4,opt,name=kafka_address,json=kafkaAddress,proto3" json:"kafka_address,omitempty"`
+	// Host and port of the gRPC listener that clients are told.
+	GrpcAddress string `protobuf:"bytes,5,opt,name=grpc_address,json=grpcAddress,proto3" json:"grpc_address,omitempty"`
+	// Rack or zone.
+	Rack string `protobuf:"bytes,6,opt,name=rack,proto3" json:"rack,omitempty"`
+	// Storage nodes that run in its own process (performance.md rule 14).
+	LocalNodes []int32 `protobuf:"varint,7,rep,packed,name=local_nodes,json=localNodes,proto3" json:"local_nodes,omitempty"`
+	// Whether it has fallen silent, and is not shown to clients.
+	Fenced        bool `protobuf:"varint,8,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayState) Reset() {
+	*x = GatewayState{}
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayState) ProtoMessage() {}
+
+func (x *GatewayState) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayState.ProtoReflect.Descriptor instead.
+func (*GatewayState) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GatewayState) GetBrokerId() int32 {
+	if x != nil {
+		return x.BrokerId
+	}
+	return 0
+}
+
+func (x *GatewayState) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GatewayState) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *GatewayState) GetKafkaAddress() string {
+	if x != nil {
+		return x.KafkaAddress
+	}
+	return ""
+}
+
+func (x *GatewayState) GetGrpcAddress() string {
+	if x != nil {
+		return x.GrpcAddress
+	}
+	return ""
+}
+
+func (x *GatewayState) GetRack() string {
+	if x != nil {
+		return x.Rack
+	}
+	return ""
+}
+
+func (x *GatewayState) GetLocalNodes() []int32 {
+	if x != nil {
+		return x.LocalNodes
+	}
+	return nil
+}
+
+func (x *GatewayState) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
+	}
+	return false
+}
+
+// CoordinatorState is one coordinator.
+type CoordinatorState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id, chosen by the operator, at least 0.
+	CoordinatorId int32 `protobuf:"varint,1,opt,name=coordinator_id,json=coordinatorId,proto3" json:"coordinator_id,omitempty"`
+	// Random name of this start of the process.
+	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Where its CoordinatorService listens.
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Whether it has fallen silent or is shutting down, and owns nothing.
+	Fenced        bool `protobuf:"varint,4,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoordinatorState) Reset() {
+	*x = CoordinatorState{}
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoordinatorState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoordinatorState) ProtoMessage() {}
+
+func (x *CoordinatorState) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoordinatorState.ProtoReflect.Descriptor instead.
+func (*CoordinatorState) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CoordinatorState) GetCoordinatorId() int32 {
+	if x != nil {
+		return x.CoordinatorId
+	}
+	return 0
+}
+
+func (x *CoordinatorState) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *CoordinatorState) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *CoordinatorState) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
+	}
+	return false
+}
+
+// ShardState is one shard of the coordinators: partition i of
+// __consumer_offsets and partition i of __transaction_state.
+type ShardState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Coordinator that owns it, or -1.
+	Owner int32 `protobuf:"varint,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Grows with each change of owner or of the owner's incarnation. Storage
+	// refuses appends of a lower one (T1).
+	Epoch         int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardState) Reset() {
+	*x = ShardState{}
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardState) ProtoMessage() {}
+
+func (x *ShardState) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardState.ProtoReflect.Descriptor instead.
+func (*ShardState) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ShardState) GetOwner() int32 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *ShardState) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// BrokerConfigs are settings of one broker.
+type BrokerConfigs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The broker.
+	BrokerId int32 `protobuf:"varint,1,opt,name=broker_id,json=brokerId,proto3" json:"broker_id,omitempty"`
+	// Its overrides.
+	Configs       map[string]string `protobuf:"bytes,2,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrokerConfigs) Reset() {
+	*x = BrokerConfigs{}
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrokerConfigs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrokerConfigs) ProtoMessage() {}
+
+func (x *BrokerConfigs) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrokerConfigs.ProtoReflect.Descriptor instead.
+func (*BrokerConfigs) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BrokerConfigs) GetBrokerId() int32 {
+	if x != nil {
+		return x.BrokerId
+	}
+	return 0
+}
+
+func (x *BrokerConfigs) GetConfigs() map[string]string {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
 // Tombstone tells that one incarnation of a topic was deleted: the only thing
 // that lets a node delete its data (invariant 17).
 type Tombstone struct {
@@ -381,7 +805,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +817,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +830,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{4}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Tombstone) GetTopicId() []byte {
@@ -427,14 +851,30 @@ var File_moldau_internal_metadata_v1_metadata_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\n" +
-	"*moldau/internal/metadata/v1/metadata.proto\x12\x1bmoldau.internal.metadata.v1\"\xf3\x01\n" +
+	"*moldau/internal/metadata/v1/metadata.proto\x12\x1bmoldau.internal.metadata.v1\"\xe1\x06\n" +
 	"\fClusterState\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12?\n" +
 	"\x06topics\x18\x03 \x03(\v2'.moldau.internal.metadata.v1.TopicStateR\x06topics\x12<\n" +
 	"\x05nodes\x18\x04 \x03(\v2&.moldau.internal.metadata.v1.NodeStateR\x05nodes\x12)\n" +
-	"\x10controller_epoch\x18\x05 \x01(\x03R\x0fcontrollerEpoch\"\xd4\x02\n" +
+	"\x10controller_epoch\x18\x05 \x01(\x03R\x0fcontrollerEpoch\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\x03R\n" +
+	"generation\x12E\n" +
+	"\bgateways\x18\a \x03(\v2).moldau.internal.metadata.v1.GatewayStateR\bgateways\x12Q\n" +
+	"\fcoordinators\x18\b \x03(\v2-.moldau.internal.metadata.v1.CoordinatorStateR\fcoordinators\x12?\n" +
+	"\x06shards\x18\t \x03(\v2'.moldau.internal.metadata.v1.ShardStateR\x06shards\x12P\n" +
+	"\aconfigs\x18\n" +
+	" \x03(\v26.moldau.internal.metadata.v1.ClusterState.ConfigsEntryR\aconfigs\x12Q\n" +
+	"\x0ebroker_configs\x18\v \x03(\v2*.moldau.internal.metadata.v1.BrokerConfigsR\rbrokerConfigs\x12S\n" +
+	"\bfeatures\x18\f \x03(\v27.moldau.internal.metadata.v1.ClusterState.FeaturesEntryR\bfeatures\x1a:\n" +
+	"\fConfigsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
+	"\rFeaturesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xd4\x02\n" +
 	"\n" +
 	"TopicState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
@@ -447,13 +887,22 @@ const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\x03R\aversion\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xde\x02\n" +
 	"\x0ePartitionState\x12\x1a\n" +
 	"\breplicas\x18\x01 \x03(\x05R\breplicas\x12\x10\n" +
 	"\x03isr\x18\x02 \x03(\x05R\x03isr\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\x05R\x06leader\x12!\n" +
 	"\fleader_epoch\x18\x04 \x01(\x05R\vleaderEpoch\x12'\n" +
-	"\x0fpartition_epoch\x18\x05 \x01(\x05R\x0epartitionEpoch\"\xa5\x01\n" +
+	"\x0fpartition_epoch\x18\x05 \x01(\x05R\x0epartitionEpoch\x12\x10\n" +
+	"\x03elr\x18\x06 \x03(\x05R\x03elr\x12$\n" +
+	"\x0elast_known_elr\x18\a \x03(\x05R\flastKnownElr\x12.\n" +
+	"\x13min_insync_replicas\x18\b \x01(\x05R\x11minInsyncReplicas\x12\x16\n" +
+	"\x06adding\x18\t \x03(\x05R\x06adding\x12\x1a\n" +
+	"\bremoving\x18\n" +
+	" \x03(\x05R\bremoving\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\v \x01(\bR\n" +
+	"recovering\"\xc5\x01\n" +
 	"\tNodeState\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -461,7 +910,35 @@ const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04rack\x18\x04 \x01(\tR\x04rack\x12\x16\n" +
 	"\x06fenced\x18\x05 \x01(\bR\x06fenced\x12\x1a\n" +
-	"\bdraining\x18\x06 \x01(\bR\bdraining\":\n" +
+	"\bdraining\x18\x06 \x01(\bR\bdraining\x12\x1e\n" +
+	"\n" +
+	"evacuating\x18\a \x01(\bR\n" +
+	"evacuating\"\xf8\x01\n" +
+	"\fGatewayState\x12\x1b\n" +
+	"\tbroker_id\x18\x01 \x01(\x05R\bbrokerId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12#\n" +
+	"\rkafka_address\x18\x04 \x01(\tR\fkafkaAddress\x12!\n" +
+	"\fgrpc_address\x18\x05 \x01(\tR\vgrpcAddress\x12\x12\n" +
+	"\x04rack\x18\x06 \x01(\tR\x04rack\x12\x1f\n" +
+	"\vlocal_nodes\x18\a \x03(\x05R\n" +
+	"localNodes\x12\x16\n" +
+	"\x06fenced\x18\b \x01(\bR\x06fenced\"\x8d\x01\n" +
+	"\x10CoordinatorState\x12%\n" +
+	"\x0ecoordinator_id\x18\x01 \x01(\x05R\rcoordinatorId\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06fenced\x18\x04 \x01(\bR\x06fenced\"8\n" +
+	"\n" +
+	"ShardState\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\x05R\x05owner\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"\xbb\x01\n" +
+	"\rBrokerConfigs\x12\x1b\n" +
+	"\tbroker_id\x18\x01 \x01(\x05R\bbrokerId\x12Q\n" +
+	"\aconfigs\x18\x02 \x03(\v27.moldau.internal.metadata.v1.BrokerConfigs.ConfigsEntryR\aconfigs\x1a:\n" +
+	"\fConfigsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\":\n" +
 	"\tTombstone\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04nameB\xec\x01\n" +
@@ -479,25 +956,39 @@ func file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP() []byte {
 	return file_moldau_internal_metadata_v1_metadata_proto_rawDescData
 }
 
-var file_moldau_internal_metadata_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_moldau_internal_metadata_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_moldau_internal_metadata_v1_metadata_proto_goTypes = []any{
-	(*ClusterState)(nil),   // 0: moldau.internal.metadata.v1.ClusterState
-	(*TopicState)(nil),     // 1: moldau.internal.metadata.v1.TopicState
-	(*PartitionState)(nil), // 2: moldau.internal.metadata.v1.PartitionState
-	(*NodeState)(nil),      // 3: moldau.internal.metadata.v1.NodeState
-	(*Tombstone)(nil),      // 4: moldau.internal.metadata.v1.Tombstone
-	nil,                    // 5: moldau.internal.metadata.v1.TopicState.ConfigsEntry
+	(*ClusterState)(nil),     // 0: moldau.internal.metadata.v1.ClusterState
+	(*TopicState)(nil),       // 1: moldau.internal.metadata.v1.TopicState
+	(*PartitionState)(nil),   // 2: moldau.internal.metadata.v1.PartitionState
+	(*NodeState)(nil),        // 3: moldau.internal.metadata.v1.NodeState
+	(*GatewayState)(nil),     // 4: moldau.internal.metadata.v1.GatewayState
+	(*CoordinatorState)(nil), // 5: moldau.internal.metadata.v1.CoordinatorState
+	(*ShardState)(nil),       // 6: moldau.internal.metadata.v1.ShardState
+	(*BrokerConfigs)(nil),    // 7: moldau.internal.metadata.v1.BrokerConfigs
+	(*Tombstone)(nil),        // 8: moldau.internal.metadata.v1.Tombstone
+	nil,                      // 9: moldau.internal.metadata.v1.ClusterState.ConfigsEntry
+	nil,                      // 10: moldau.internal.metadata.v1.ClusterState.FeaturesEntry
+	nil,                      // 11: moldau.internal.metadata.v1.TopicState.ConfigsEntry
+	nil,                      // 12: moldau.internal.metadata.v1.BrokerConfigs.ConfigsEntry
 }
 var file_moldau_internal_metadata_v1_metadata_proto_depIdxs = []int32{
-	1, // 0: moldau.internal.metadata.v1.ClusterState.topics:type_name -> moldau.internal.metadata.v1.TopicState
-	3, // 1: moldau.internal.metadata.v1.ClusterState.nodes:type_name -> moldau.internal.metadata.v1.NodeState
-	5, // 2: moldau.internal.metadata.v1.TopicState.configs:type_name -> moldau.internal.metadata.v1.TopicState.ConfigsEntry
-	2, // 3: moldau.internal.metadata.v1.TopicState.partitions:type_name -> moldau.internal.metadata.v1.PartitionState
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	1,  // 0: moldau.internal.metadata.v1.ClusterState.topics:type_name -> moldau.internal.metadata.v1.TopicState
+	3,  // 1: moldau.internal.metadata.v1.ClusterState.nodes:type_name -> moldau.internal.metadata.v1.NodeState
+	4,  // 2: moldau.internal.metadata.v1.ClusterState.gateways:type_name -> moldau.internal.metadata.v1.GatewayState
+	5,  // 3: moldau.internal.metadata.v1.ClusterState.coordinators:type_name -> moldau.internal.metadata.v1.CoordinatorState
+	6,  // 4: moldau.internal.metadata.v1.ClusterState.shards:type_name -> moldau.internal.metadata.v1.ShardState
+	9,  // 5: moldau.internal.metadata.v1.ClusterState.configs:type_name -> moldau.internal.metadata.v1.ClusterState.ConfigsEntry
+	7,  // 6: moldau.internal.metadata.v1.ClusterState.broker_configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs
+	10, // 7: moldau.internal.metadata.v1.ClusterState.features:type_name -> moldau.internal.metadata.v1.ClusterState.FeaturesEntry
+	11, // 8: moldau.internal.metadata.v1.TopicState.configs:type_name -> moldau.internal.metadata.v1.TopicState.ConfigsEntry
+	2,  // 9: moldau.internal.metadata.v1.TopicState.partitions:type_name -> moldau.internal.metadata.v1.PartitionState
+	12, // 10: moldau.internal.metadata.v1.BrokerConfigs.configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs.ConfigsEntry
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_metadata_v1_metadata_proto_init() }
@@ -511,7 +1002,7 @@ func file_moldau_internal_metadata_v1_metadata_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moldau_internal_metadata_v1_metadata_proto_rawDesc), len(file_moldau_internal_metadata_v1_metadata_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -92,7 +92,21 @@ type WatchResponse struct {
 	// Nodes that are new or changed.
 	Nodes []*NodeState `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// Nodes that are gone.
-	RemovedNodes  []int32 `protobuf:"varint,6,rep,packed,name=removed_nodes,json=removedNodes,proto3" json:"removed_nodes,omitempty"`
+	RemovedNodes []int32 `protobuf:"varint,6,rep,packed,name=removed_nodes,json=removedNodes,proto3" json:"removed_nodes,omitempty"`
+	// Gateways that are new or changed.
+	Gateways []*GatewayState `protobuf:"bytes,7,rep,name=gateways,proto3" json:"gateways,omitempty"`
+	// Gateways that are gone.
+	RemovedGateways []int32 `protobuf:"varint,8,rep,packed,name=removed_gateways,json=removedGateways,proto3" json:"removed_gateways,omitempty"`
+	// Coordinators that are new or changed.
+	Coordinators []*CoordinatorState `protobuf:"bytes,9,rep,name=coordinators,proto3" json:"coordinators,omitempty"`
+	// Coordinators that are gone.
+	RemovedCoordinators []int32 `protobuf:"varint,10,rep,packed,name=removed_coordinators,json=removedCoordinators,proto3" json:"removed_coordinators,omitempty"`
+	// All shards, where one changed.
+	Shards []*ShardState `protobuf:"bytes,11,rep,name=shards,proto3" json:"shards,omitempty"`
+	// Settings and features of the cluster, where one changed.
+	Settings *ClusterSettings `protobuf:"bytes,12,opt,name=settings,proto3" json:"settings,omitempty"`
+	// Partitions that changed in topics which this frame does not carry.
+	Partitions    []*PartitionChange `protobuf:"bytes,13,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +183,183 @@ func (x *WatchResponse) GetRemovedNodes() []int32 {
 	return nil
 }
 
+func (x *WatchResponse) GetGateways() []*GatewayState {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetRemovedGateways() []int32 {
+	if x != nil {
+		return x.RemovedGateways
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetCoordinators() []*CoordinatorState {
+	if x != nil {
+		return x.Coordinators
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetRemovedCoordinators() []int32 {
+	if x != nil {
+		return x.RemovedCoordinators
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetShards() []*ShardState {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetSettings() *ClusterSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetPartitions() []*PartitionChange {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// ClusterSettings are the settings and feature levels of the cluster, whole.
+type ClusterSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Settings of the whole cluster.
+	Configs map[string]string `protobuf:"bytes,1,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Settings of single brokers.
+	BrokerConfigs []*BrokerConfigs `protobuf:"bytes,2,rep,name=broker_configs,json=brokerConfigs,proto3" json:"broker_configs,omitempty"`
+	// Finalized feature levels.
+	Features      map[string]int32 `protobuf:"bytes,3,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterSettings) Reset() {
+	*x = ClusterSettings{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterSettings) ProtoMessage() {}
+
+func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
+func (*ClusterSettings) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ClusterSettings) GetConfigs() map[string]string {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
+func (x *ClusterSettings) GetBrokerConfigs() []*BrokerConfigs {
+	if x != nil {
+		return x.BrokerConfigs
+	}
+	return nil
+}
+
+func (x *ClusterSettings) GetFeatures() map[string]int32 {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// PartitionChange is one partition after a change.
+type PartitionChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// All of it.
+	State         *PartitionState `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionChange) Reset() {
+	*x = PartitionChange{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionChange) ProtoMessage() {}
+
+func (x *PartitionChange) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionChange.ProtoReflect.Descriptor instead.
+func (*PartitionChange) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PartitionChange) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *PartitionChange) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *PartitionChange) GetState() *PartitionState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
 // RegisterNodeRequest registers a node.
 type RegisterNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -184,14 +375,21 @@ type RegisterNodeRequest struct {
 	// Rack or zone.
 	Rack string `protobuf:"bytes,5,opt,name=rack,proto3" json:"rack,omitempty"`
 	// Id of the cluster that its data belongs to; empty for a new node.
-	ClusterId     string `protobuf:"bytes,6,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ClusterId string `protobuf:"bytes,6,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The kernel has not started anew since the node's data was last open, so
+	// that what was written is there even if it was not fsynced (N3).
+	SameBoot bool `protobuf:"varint,7,opt,name=same_boot,json=sameBoot,proto3" json:"same_boot,omitempty"`
+	// Highest generation that the node has seen (C11).
+	SeenGeneration int64 `protobuf:"varint,8,opt,name=seen_generation,json=seenGeneration,proto3" json:"seen_generation,omitempty"`
+	// Highest controller epoch that the node has seen (C11).
+	SeenControllerEpoch int64 `protobuf:"varint,9,opt,name=seen_controller_epoch,json=seenControllerEpoch,proto3" json:"seen_controller_epoch,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *RegisterNodeRequest) Reset() {
 	*x = RegisterNodeRequest{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[2]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -203,7 +401,7 @@ func (x *RegisterNodeRequest) String() string {
 func (*RegisterNodeRequest) ProtoMessage() {}
 
 func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[2]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +414,7 @@ func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeRequest.ProtoReflect.Descriptor instead.
 func (*RegisterNodeRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{2}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RegisterNodeRequest) GetNodeId() int32 {
@@ -261,6 +459,27 @@ func (x *RegisterNodeRequest) GetClusterId() string {
 	return ""
 }
 
+func (x *RegisterNodeRequest) GetSameBoot() bool {
+	if x != nil {
+		return x.SameBoot
+	}
+	return false
+}
+
+func (x *RegisterNodeRequest) GetSeenGeneration() int64 {
+	if x != nil {
+		return x.SeenGeneration
+	}
+	return 0
+}
+
+func (x *RegisterNodeRequest) GetSeenControllerEpoch() int64 {
+	if x != nil {
+		return x.SeenControllerEpoch
+	}
+	return 0
+}
+
 // RegisterNodeResponse grants an epoch.
 type RegisterNodeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -276,7 +495,7 @@ type RegisterNodeResponse struct {
 
 func (x *RegisterNodeResponse) Reset() {
 	*x = RegisterNodeResponse{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[3]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -288,7 +507,7 @@ func (x *RegisterNodeResponse) String() string {
 func (*RegisterNodeResponse) ProtoMessage() {}
 
 func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[3]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -301,7 +520,7 @@ func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeResponse.ProtoReflect.Descriptor instead.
 func (*RegisterNodeResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{3}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RegisterNodeResponse) GetNodeEpoch() int64 {
@@ -325,10 +544,11 @@ func (x *RegisterNodeResponse) GetClusterId() string {
 	return ""
 }
 
-// HeartbeatRequest is a sign of life.
+// HeartbeatRequest is a sign of life of a node, a gateway or a coordinator. A
+// gateway or coordinator registers by its first one.
 type HeartbeatRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The node, or -1 where a gateway beats.
+	// The node, or -1 where another beats.
 	NodeId int32 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// Its epoch.
 	NodeEpoch int64 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
@@ -338,15 +558,19 @@ type HeartbeatRequest struct {
 	Ready bool `protobuf:"varint,4,opt,name=ready,proto3" json:"ready,omitempty"`
 	// The node is shutting down.
 	Draining bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
-	// Id of the gateway that beats.
-	GatewayId     string `protobuf:"bytes,6,opt,name=gateway_id,json=gatewayId,proto3" json:"gateway_id,omitempty"`
+	// Name of the gateway that beats; admin answers wait for its revision.
+	GatewayId string `protobuf:"bytes,6,opt,name=gateway_id,json=gatewayId,proto3" json:"gateway_id,omitempty"`
+	// What the gateway that beats is. Its epoch is given by the controller.
+	Gateway *GatewayState `protobuf:"bytes,7,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// What the coordinator that beats is.
+	Coordinator   *CoordinatorState `protobuf:"bytes,8,opt,name=coordinator,proto3" json:"coordinator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[4]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +582,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[4]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +595,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{4}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HeartbeatRequest) GetNodeId() int32 {
@@ -416,6 +640,20 @@ func (x *HeartbeatRequest) GetGatewayId() string {
 	return ""
 }
 
+func (x *HeartbeatRequest) GetGateway() *GatewayState {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *HeartbeatRequest) GetCoordinator() *CoordinatorState {
+	if x != nil {
+		return x.Coordinator
+	}
+	return nil
+}
+
 // HeartbeatResponse answers a sign of life.
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -429,7 +667,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[5]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +679,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[5]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +692,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{5}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HeartbeatResponse) GetFenced() bool {
@@ -483,14 +721,18 @@ type CreateTopicRequest struct {
 	// Configs that override defaults.
 	Configs map[string]string `protobuf:"bytes,4,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Change nothing.
-	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Replicas of each partition by index, in place of the two counts.
+	Assignment []*ReplicaList `protobuf:"bytes,6,rep,name=assignment,proto3" json:"assignment,omitempty"`
+	// A topic that only services create, such as __consumer_offsets.
+	Internal      bool `protobuf:"varint,7,opt,name=internal,proto3" json:"internal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateTopicRequest) Reset() {
 	*x = CreateTopicRequest{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[6]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +744,7 @@ func (x *CreateTopicRequest) String() string {
 func (*CreateTopicRequest) ProtoMessage() {}
 
 func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[6]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +757,7 @@ func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicRequest.ProtoReflect.Descriptor instead.
 func (*CreateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{6}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateTopicRequest) GetName() string {
@@ -553,6 +795,66 @@ func (x *CreateTopicRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *CreateTopicRequest) GetAssignment() []*ReplicaList {
+	if x != nil {
+		return x.Assignment
+	}
+	return nil
+}
+
+func (x *CreateTopicRequest) GetInternal() bool {
+	if x != nil {
+		return x.Internal
+	}
+	return false
+}
+
+// ReplicaList names the nodes of one partition, preferred leader first.
+type ReplicaList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nodes.
+	Replicas      []int32 `protobuf:"varint,1,rep,packed,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaList) Reset() {
+	*x = ReplicaList{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaList) ProtoMessage() {}
+
+func (x *ReplicaList) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaList.ProtoReflect.Descriptor instead.
+func (*ReplicaList) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReplicaList) GetReplicas() []int32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
 // CreateTopicResponse shows the topic.
 type CreateTopicResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -566,7 +868,7 @@ type CreateTopicResponse struct {
 
 func (x *CreateTopicResponse) Reset() {
 	*x = CreateTopicResponse{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[7]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +880,7 @@ func (x *CreateTopicResponse) String() string {
 func (*CreateTopicResponse) ProtoMessage() {}
 
 func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[7]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +893,7 @@ func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResponse.ProtoReflect.Descriptor instead.
 func (*CreateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{7}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateTopicResponse) GetTopic() *TopicState {
@@ -627,7 +929,7 @@ type AlterTopicRequest struct {
 
 func (x *AlterTopicRequest) Reset() {
 	*x = AlterTopicRequest{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[8]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +941,7 @@ func (x *AlterTopicRequest) String() string {
 func (*AlterTopicRequest) ProtoMessage() {}
 
 func (x *AlterTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[8]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +954,7 @@ func (x *AlterTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterTopicRequest.ProtoReflect.Descriptor instead.
 func (*AlterTopicRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{8}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AlterTopicRequest) GetName() string {
@@ -703,7 +1005,7 @@ type AlterTopicResponse struct {
 
 func (x *AlterTopicResponse) Reset() {
 	*x = AlterTopicResponse{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[9]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +1017,7 @@ func (x *AlterTopicResponse) String() string {
 func (*AlterTopicResponse) ProtoMessage() {}
 
 func (x *AlterTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[9]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +1030,7 @@ func (x *AlterTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterTopicResponse.ProtoReflect.Descriptor instead.
 func (*AlterTopicResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{9}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AlterTopicResponse) GetTopic() *TopicState {
@@ -753,14 +1055,16 @@ type AddPartitionsRequest struct {
 	// The new number of partitions.
 	PartitionCount int32 `protobuf:"varint,2,opt,name=partition_count,json=partitionCount,proto3" json:"partition_count,omitempty"`
 	// Change nothing.
-	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Replicas of each new partition; empty leaves it to the controller.
+	Assignment    []*ReplicaList `protobuf:"bytes,4,rep,name=assignment,proto3" json:"assignment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddPartitionsRequest) Reset() {
 	*x = AddPartitionsRequest{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[10]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +1076,7 @@ func (x *AddPartitionsRequest) String() string {
 func (*AddPartitionsRequest) ProtoMessage() {}
 
 func (x *AddPartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[10]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +1089,7 @@ func (x *AddPartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddPartitionsRequest.ProtoReflect.Descriptor instead.
 func (*AddPartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{10}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AddPartitionsRequest) GetName() string {
@@ -809,6 +1113,13 @@ func (x *AddPartitionsRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *AddPartitionsRequest) GetAssignment() []*ReplicaList {
+	if x != nil {
+		return x.Assignment
+	}
+	return nil
+}
+
 // AddPartitionsResponse shows the topic.
 type AddPartitionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -822,7 +1133,7 @@ type AddPartitionsResponse struct {
 
 func (x *AddPartitionsResponse) Reset() {
 	*x = AddPartitionsResponse{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[11]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +1145,7 @@ func (x *AddPartitionsResponse) String() string {
 func (*AddPartitionsResponse) ProtoMessage() {}
 
 func (x *AddPartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[11]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +1158,7 @@ func (x *AddPartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddPartitionsResponse.ProtoReflect.Descriptor instead.
 func (*AddPartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{11}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AddPartitionsResponse) GetTopic() *TopicState {
@@ -879,7 +1190,7 @@ type DeleteTopicRequest struct {
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[12]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1202,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[12]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1215,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{12}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteTopicRequest) GetName() string {
@@ -941,7 +1252,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[13]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1264,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[13]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1277,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{13}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteTopicResponse) GetTopicId() []byte {
@@ -994,7 +1305,7 @@ type AllocateProducerIdsRequest struct {
 
 func (x *AllocateProducerIdsRequest) Reset() {
 	*x = AllocateProducerIdsRequest{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[14]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1317,7 @@ func (x *AllocateProducerIdsRequest) String() string {
 func (*AllocateProducerIdsRequest) ProtoMessage() {}
 
 func (x *AllocateProducerIdsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[14]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1330,7 @@ func (x *AllocateProducerIdsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIdsRequest.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIdsRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{14}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AllocateProducerIdsRequest) GetCount() int32 {
@@ -1042,7 +1353,7 @@ type AllocateProducerIdsResponse struct {
 
 func (x *AllocateProducerIdsResponse) Reset() {
 	*x = AllocateProducerIdsResponse{}
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[15]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1365,7 @@ func (x *AllocateProducerIdsResponse) String() string {
 func (*AllocateProducerIdsResponse) ProtoMessage() {}
 
 func (x *AllocateProducerIdsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[15]
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1378,7 @@ func (x *AllocateProducerIdsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIdsResponse.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIdsResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{15}
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AllocateProducerIdsResponse) GetFirstId() int64 {
@@ -1084,6 +1395,1619 @@ func (x *AllocateProducerIdsResponse) GetCount() int32 {
 	return 0
 }
 
+// ReplicaError tells why a partition's part of a request failed.
+type ReplicaError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a moldau.v1.ErrorReason without its prefix.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What went wrong.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaError) Reset() {
+	*x = ReplicaError{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaError) ProtoMessage() {}
+
+func (x *ReplicaError) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaError.ProtoReflect.Descriptor instead.
+func (*ReplicaError) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReplicaError) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReplicaError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// AlterPartitionsRequest changes in-sync replicas.
+type AlterPartitionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leader that asks.
+	NodeId int32 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Its epoch.
+	NodeEpoch int64 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
+	// The partitions, each once.
+	Partitions    []*AlterPartition `protobuf:"bytes,3,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterPartitionsRequest) Reset() {
+	*x = AlterPartitionsRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterPartitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterPartitionsRequest) ProtoMessage() {}
+
+func (x *AlterPartitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterPartitionsRequest.ProtoReflect.Descriptor instead.
+func (*AlterPartitionsRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AlterPartitionsRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *AlterPartitionsRequest) GetNodeEpoch() int64 {
+	if x != nil {
+		return x.NodeEpoch
+	}
+	return 0
+}
+
+func (x *AlterPartitionsRequest) GetPartitions() []*AlterPartition {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// AlterPartition proposes the in-sync replicas of one partition.
+type AlterPartition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Epoch in which the node leads.
+	LeaderEpoch int32 `protobuf:"varint,3,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	// Partition epoch that the change starts from.
+	PartitionEpoch int32 `protobuf:"varint,4,opt,name=partition_epoch,json=partitionEpoch,proto3" json:"partition_epoch,omitempty"`
+	// The proposed in-sync replicas.
+	Isr []*InSyncReplica `protobuf:"bytes,5,rep,name=isr,proto3" json:"isr,omitempty"`
+	// Whether a leader chosen with loss is still recovering.
+	Recovering    bool `protobuf:"varint,6,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterPartition) Reset() {
+	*x = AlterPartition{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterPartition) ProtoMessage() {}
+
+func (x *AlterPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterPartition.ProtoReflect.Descriptor instead.
+func (*AlterPartition) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AlterPartition) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *AlterPartition) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *AlterPartition) GetLeaderEpoch() int32 {
+	if x != nil {
+		return x.LeaderEpoch
+	}
+	return 0
+}
+
+func (x *AlterPartition) GetPartitionEpoch() int32 {
+	if x != nil {
+		return x.PartitionEpoch
+	}
+	return 0
+}
+
+func (x *AlterPartition) GetIsr() []*InSyncReplica {
+	if x != nil {
+		return x.Isr
+	}
+	return nil
+}
+
+func (x *AlterPartition) GetRecovering() bool {
+	if x != nil {
+		return x.Recovering
+	}
+	return false
+}
+
+// InSyncReplica is one incarnation of a replica.
+type InSyncReplica struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	NodeId int32 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Its epoch in the session that the leader's evidence is from.
+	NodeEpoch     int64 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InSyncReplica) Reset() {
+	*x = InSyncReplica{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InSyncReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InSyncReplica) ProtoMessage() {}
+
+func (x *InSyncReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InSyncReplica.ProtoReflect.Descriptor instead.
+func (*InSyncReplica) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *InSyncReplica) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *InSyncReplica) GetNodeEpoch() int64 {
+	if x != nil {
+		return x.NodeEpoch
+	}
+	return 0
+}
+
+// AlterPartitionsResponse answers by partition, in the order asked.
+type AlterPartitionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A result each.
+	Results []*AlterPartitionResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// Revision that holds the changes.
+	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterPartitionsResponse) Reset() {
+	*x = AlterPartitionsResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterPartitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterPartitionsResponse) ProtoMessage() {}
+
+func (x *AlterPartitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterPartitionsResponse.ProtoReflect.Descriptor instead.
+func (*AlterPartitionsResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AlterPartitionsResponse) GetResults() []*AlterPartitionResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *AlterPartitionsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// AlterPartitionResult tells what one partition is now.
+type AlterPartitionResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it was not changed.
+	Error *ReplicaError `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// All of it.
+	State         *PartitionState `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterPartitionResult) Reset() {
+	*x = AlterPartitionResult{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterPartitionResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterPartitionResult) ProtoMessage() {}
+
+func (x *AlterPartitionResult) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterPartitionResult.ProtoReflect.Descriptor instead.
+func (*AlterPartitionResult) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AlterPartitionResult) GetError() *ReplicaError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *AlterPartitionResult) GetState() *PartitionState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// ReportReplicasRequest tells of replicas that cannot be trusted.
+type ReportReplicasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that holds them.
+	NodeId int32 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Its epoch.
+	NodeEpoch int64 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
+	// The replicas.
+	Replicas      []*SuspectReplica `protobuf:"bytes,3,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReplicasRequest) Reset() {
+	*x = ReportReplicasRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReplicasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReplicasRequest) ProtoMessage() {}
+
+func (x *ReportReplicasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReplicasRequest.ProtoReflect.Descriptor instead.
+func (*ReportReplicasRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReportReplicasRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *ReportReplicasRequest) GetNodeEpoch() int64 {
+	if x != nil {
+		return x.NodeEpoch
+	}
+	return 0
+}
+
+func (x *ReportReplicasRequest) GetReplicas() []*SuspectReplica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+// SuspectReplica is one replica that cannot be trusted.
+type SuspectReplica struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Why, for people.
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspectReplica) Reset() {
+	*x = SuspectReplica{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspectReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspectReplica) ProtoMessage() {}
+
+func (x *SuspectReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspectReplica.ProtoReflect.Descriptor instead.
+func (*SuspectReplica) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SuspectReplica) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *SuspectReplica) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *SuspectReplica) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// ReportReplicasResponse tells that the report is durable.
+type ReportReplicasResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision that holds it.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReplicasResponse) Reset() {
+	*x = ReportReplicasResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReplicasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReplicasResponse) ProtoMessage() {}
+
+func (x *ReportReplicasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReplicasResponse.ProtoReflect.Descriptor instead.
+func (*ReportReplicasResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ReportReplicasResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// ElectLeadersRequest elects leaders.
+type ElectLeadersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partitions; all of them where empty, and then preferred ones alone.
+	Elections []*LeaderElection `protobuf:"bytes,1,rep,name=elections,proto3" json:"elections,omitempty"`
+	// Elect a replica that is not in sync: records are lost (R13).
+	Unclean       bool `protobuf:"varint,2,opt,name=unclean,proto3" json:"unclean,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectLeadersRequest) Reset() {
+	*x = ElectLeadersRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectLeadersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectLeadersRequest) ProtoMessage() {}
+
+func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectLeadersRequest.ProtoReflect.Descriptor instead.
+func (*ElectLeadersRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ElectLeadersRequest) GetElections() []*LeaderElection {
+	if x != nil {
+		return x.Elections
+	}
+	return nil
+}
+
+func (x *ElectLeadersRequest) GetUnclean() bool {
+	if x != nil {
+		return x.Unclean
+	}
+	return false
+}
+
+// LeaderElection elects the leader of one partition.
+type LeaderElection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The replica to lead, for an unclean election; -1 lets the controller take
+	// the first one that lives.
+	Replica       int32 `protobuf:"varint,3,opt,name=replica,proto3" json:"replica,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderElection) Reset() {
+	*x = LeaderElection{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderElection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderElection) ProtoMessage() {}
+
+func (x *LeaderElection) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderElection.ProtoReflect.Descriptor instead.
+func (*LeaderElection) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LeaderElection) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *LeaderElection) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *LeaderElection) GetReplica() int32 {
+	if x != nil {
+		return x.Replica
+	}
+	return 0
+}
+
+// ElectLeadersResponse answers by partition.
+type ElectLeadersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A result for each partition asked, or for each that changed.
+	Results []*LeaderElectionResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// Revision that holds the changes.
+	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectLeadersResponse) Reset() {
+	*x = ElectLeadersResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectLeadersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectLeadersResponse) ProtoMessage() {}
+
+func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectLeadersResponse.ProtoReflect.Descriptor instead.
+func (*ElectLeadersResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ElectLeadersResponse) GetResults() []*LeaderElectionResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *ElectLeadersResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// LeaderElectionResult tells who leads.
+type LeaderElectionResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Why nobody was elected.
+	Error *ReplicaError `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// All of it.
+	State         *PartitionState `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderElectionResult) Reset() {
+	*x = LeaderElectionResult{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderElectionResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderElectionResult) ProtoMessage() {}
+
+func (x *LeaderElectionResult) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderElectionResult.ProtoReflect.Descriptor instead.
+func (*LeaderElectionResult) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *LeaderElectionResult) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *LeaderElectionResult) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *LeaderElectionResult) GetError() *ReplicaError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *LeaderElectionResult) GetState() *PartitionState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// AlterReassignmentsRequest moves partitions.
+type AlterReassignmentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partitions, each once.
+	Reassignments []*Reassignment `protobuf:"bytes,1,rep,name=reassignments,proto3" json:"reassignments,omitempty"`
+	// Change nothing.
+	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterReassignmentsRequest) Reset() {
+	*x = AlterReassignmentsRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterReassignmentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterReassignmentsRequest) ProtoMessage() {}
+
+func (x *AlterReassignmentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterReassignmentsRequest.ProtoReflect.Descriptor instead.
+func (*AlterReassignmentsRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *AlterReassignmentsRequest) GetReassignments() []*Reassignment {
+	if x != nil {
+		return x.Reassignments
+	}
+	return nil
+}
+
+func (x *AlterReassignmentsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// Reassignment moves one partition.
+type Reassignment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Where it shall be, preferred leader first; empty cancels the move.
+	Replicas      []int32 `protobuf:"varint,3,rep,packed,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reassignment) Reset() {
+	*x = Reassignment{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reassignment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reassignment) ProtoMessage() {}
+
+func (x *Reassignment) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reassignment.ProtoReflect.Descriptor instead.
+func (*Reassignment) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Reassignment) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *Reassignment) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Reassignment) GetReplicas() []int32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+// AlterReassignmentsResponse answers by partition, in the order asked.
+type AlterReassignmentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A result each.
+	Results []*AlterPartitionResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// Revision that holds the changes.
+	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterReassignmentsResponse) Reset() {
+	*x = AlterReassignmentsResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterReassignmentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterReassignmentsResponse) ProtoMessage() {}
+
+func (x *AlterReassignmentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterReassignmentsResponse.ProtoReflect.Descriptor instead.
+func (*AlterReassignmentsResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AlterReassignmentsResponse) GetResults() []*AlterPartitionResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *AlterReassignmentsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// DrainNodeRequest moves all replicas off a node.
+type DrainNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	NodeId int32 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Stop moving, and let the node take replicas again.
+	Undo          bool `protobuf:"varint,2,opt,name=undo,proto3" json:"undo,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeRequest) Reset() {
+	*x = DrainNodeRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeRequest) ProtoMessage() {}
+
+func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
+func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DrainNodeRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *DrainNodeRequest) GetUndo() bool {
+	if x != nil {
+		return x.Undo
+	}
+	return false
+}
+
+// DrainNodeResponse tells what is left to move.
+type DrainNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Replicas on the node.
+	ReplicasLeft int32 `protobuf:"varint,1,opt,name=replicas_left,json=replicasLeft,proto3" json:"replicas_left,omitempty"`
+	// Revision that holds the change.
+	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeResponse) Reset() {
+	*x = DrainNodeResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeResponse) ProtoMessage() {}
+
+func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
+func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *DrainNodeResponse) GetReplicasLeft() int32 {
+	if x != nil {
+		return x.ReplicasLeft
+	}
+	return 0
+}
+
+func (x *DrainNodeResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RemoveNodeRequest forgets a node.
+type RemoveNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node, fenced and without replicas.
+	NodeId        int32 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RemoveNodeRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+// RemoveNodeResponse tells that it is forgotten.
+type RemoveNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision that holds the change.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *RemoveNodeResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RebalanceRequest balances.
+type RebalanceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Change nothing.
+	ValidateOnly  bool `protobuf:"varint,1,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebalanceRequest) Reset() {
+	*x = RebalanceRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebalanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebalanceRequest) ProtoMessage() {}
+
+func (x *RebalanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebalanceRequest.ProtoReflect.Descriptor instead.
+func (*RebalanceRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RebalanceRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// RebalanceResponse tells what moves.
+type RebalanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The moves that began, or would.
+	Reassignments []*Reassignment `protobuf:"bytes,1,rep,name=reassignments,proto3" json:"reassignments,omitempty"`
+	// Leaders that were moved, or would be.
+	LeadersMoved int32 `protobuf:"varint,2,opt,name=leaders_moved,json=leadersMoved,proto3" json:"leaders_moved,omitempty"`
+	// Revision that holds the changes.
+	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebalanceResponse) Reset() {
+	*x = RebalanceResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebalanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebalanceResponse) ProtoMessage() {}
+
+func (x *RebalanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebalanceResponse.ProtoReflect.Descriptor instead.
+func (*RebalanceResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RebalanceResponse) GetReassignments() []*Reassignment {
+	if x != nil {
+		return x.Reassignments
+	}
+	return nil
+}
+
+func (x *RebalanceResponse) GetLeadersMoved() int32 {
+	if x != nil {
+		return x.LeadersMoved
+	}
+	return 0
+}
+
+func (x *RebalanceResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// AlterClusterConfigsRequest changes settings.
+type AlterClusterConfigsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The broker, or -1 for the whole cluster.
+	BrokerId int32 `protobuf:"varint,1,opt,name=broker_id,json=brokerId,proto3" json:"broker_id,omitempty"`
+	// Overrides to set.
+	Set map[string]string `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Overrides to drop.
+	Reset_ []string `protobuf:"bytes,3,rep,name=reset,proto3" json:"reset,omitempty"`
+	// Change nothing.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterClusterConfigsRequest) Reset() {
+	*x = AlterClusterConfigsRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterClusterConfigsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterClusterConfigsRequest) ProtoMessage() {}
+
+func (x *AlterClusterConfigsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterClusterConfigsRequest.ProtoReflect.Descriptor instead.
+func (*AlterClusterConfigsRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *AlterClusterConfigsRequest) GetBrokerId() int32 {
+	if x != nil {
+		return x.BrokerId
+	}
+	return 0
+}
+
+func (x *AlterClusterConfigsRequest) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *AlterClusterConfigsRequest) GetReset_() []string {
+	if x != nil {
+		return x.Reset_
+	}
+	return nil
+}
+
+func (x *AlterClusterConfigsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// AlterClusterConfigsResponse tells that the change is durable.
+type AlterClusterConfigsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision that holds the change.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterClusterConfigsResponse) Reset() {
+	*x = AlterClusterConfigsResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterClusterConfigsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterClusterConfigsResponse) ProtoMessage() {}
+
+func (x *AlterClusterConfigsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterClusterConfigsResponse.ProtoReflect.Descriptor instead.
+func (*AlterClusterConfigsResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *AlterClusterConfigsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// UpdateFeaturesRequest changes feature levels.
+type UpdateFeaturesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Levels by name; 0 switches a feature off.
+	Levels map[string]int32 `protobuf:"bytes,1,rep,name=levels,proto3" json:"levels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Lowering a level is allowed.
+	AllowDowngrade bool `protobuf:"varint,2,opt,name=allow_downgrade,json=allowDowngrade,proto3" json:"allow_downgrade,omitempty"`
+	// Change nothing.
+	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateFeaturesRequest) Reset() {
+	*x = UpdateFeaturesRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateFeaturesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateFeaturesRequest) ProtoMessage() {}
+
+func (x *UpdateFeaturesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateFeaturesRequest.ProtoReflect.Descriptor instead.
+func (*UpdateFeaturesRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *UpdateFeaturesRequest) GetLevels() map[string]int32 {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *UpdateFeaturesRequest) GetAllowDowngrade() bool {
+	if x != nil {
+		return x.AllowDowngrade
+	}
+	return false
+}
+
+func (x *UpdateFeaturesRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// UpdateFeaturesResponse tells that the change is durable.
+type UpdateFeaturesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision that holds the change.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateFeaturesResponse) Reset() {
+	*x = UpdateFeaturesResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateFeaturesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateFeaturesResponse) ProtoMessage() {}
+
+func (x *UpdateFeaturesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateFeaturesResponse.ProtoReflect.Descriptor instead.
+func (*UpdateFeaturesResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *UpdateFeaturesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// PingRequest asks for a sign of life.
+type PingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingRequest) Reset() {
+	*x = PingRequest{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingRequest) ProtoMessage() {}
+
+func (x *PingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
+func (*PingRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{45}
+}
+
+// PingResponse tells who is active.
+type PingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the instance that answers is the active controller.
+	Active bool `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
+	// Epoch of its term, where it is.
+	ControllerEpoch int64 `protobuf:"varint,2,opt,name=controller_epoch,json=controllerEpoch,proto3" json:"controller_epoch,omitempty"`
+	// Address of the active controller, where it is known.
+	ControllerAddress string `protobuf:"bytes,3,opt,name=controller_address,json=controllerAddress,proto3" json:"controller_address,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *PingResponse) Reset() {
+	*x = PingResponse{}
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingResponse) ProtoMessage() {}
+
+func (x *PingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
+func (*PingResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *PingResponse) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *PingResponse) GetControllerEpoch() int64 {
+	if x != nil {
+		return x.ControllerEpoch
+	}
+	return 0
+}
+
+func (x *PingResponse) GetControllerAddress() string {
+	if x != nil {
+		return x.ControllerAddress
+	}
+	return ""
+}
+
 var File_moldau_internal_metadata_v1_metadata_service_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
@@ -1092,7 +3016,7 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\fWatchRequest\x12\x18\n" +
 	"\awatcher\x18\x01 \x01(\tR\awatcher\x12\x1d\n" +
 	"\n" +
-	"gateway_id\x18\x02 \x01(\tR\tgatewayId\"\xde\x02\n" +
+	"gateway_id\x18\x02 \x01(\tR\tgatewayId\"\xaf\x06\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12E\n" +
 	"\bsnapshot\x18\x02 \x01(\v2).moldau.internal.metadata.v1.ClusterStateR\bsnapshot\x12?\n" +
@@ -1101,7 +3025,31 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"tombstones\x18\x04 \x03(\v2&.moldau.internal.metadata.v1.TombstoneR\n" +
 	"tombstones\x12<\n" +
 	"\x05nodes\x18\x05 \x03(\v2&.moldau.internal.metadata.v1.NodeStateR\x05nodes\x12#\n" +
-	"\rremoved_nodes\x18\x06 \x03(\x05R\fremovedNodes\"\xcd\x01\n" +
+	"\rremoved_nodes\x18\x06 \x03(\x05R\fremovedNodes\x12E\n" +
+	"\bgateways\x18\a \x03(\v2).moldau.internal.metadata.v1.GatewayStateR\bgateways\x12)\n" +
+	"\x10removed_gateways\x18\b \x03(\x05R\x0fremovedGateways\x12Q\n" +
+	"\fcoordinators\x18\t \x03(\v2-.moldau.internal.metadata.v1.CoordinatorStateR\fcoordinators\x121\n" +
+	"\x14removed_coordinators\x18\n" +
+	" \x03(\x05R\x13removedCoordinators\x12?\n" +
+	"\x06shards\x18\v \x03(\v2'.moldau.internal.metadata.v1.ShardStateR\x06shards\x12H\n" +
+	"\bsettings\x18\f \x01(\v2,.moldau.internal.metadata.v1.ClusterSettingsR\bsettings\x12L\n" +
+	"\n" +
+	"partitions\x18\r \x03(\v2,.moldau.internal.metadata.v1.PartitionChangeR\n" +
+	"partitions\"\x8a\x03\n" +
+	"\x0fClusterSettings\x12S\n" +
+	"\aconfigs\x18\x01 \x03(\v29.moldau.internal.metadata.v1.ClusterSettings.ConfigsEntryR\aconfigs\x12Q\n" +
+	"\x0ebroker_configs\x18\x02 \x03(\v2*.moldau.internal.metadata.v1.BrokerConfigsR\rbrokerConfigs\x12V\n" +
+	"\bfeatures\x18\x03 \x03(\v2:.moldau.internal.metadata.v1.ClusterSettings.FeaturesEntryR\bfeatures\x1a:\n" +
+	"\fConfigsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
+	"\rFeaturesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x8d\x01\n" +
+	"\x0fPartitionChange\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12A\n" +
+	"\x05state\x18\x03 \x01(\v2+.moldau.internal.metadata.v1.PartitionStateR\x05state\"\xc7\x02\n" +
 	"\x13RegisterNodeRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12.\n" +
@@ -1109,13 +3057,16 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04rack\x18\x05 \x01(\tR\x04rack\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x06 \x01(\tR\tclusterId\"p\n" +
+	"cluster_id\x18\x06 \x01(\tR\tclusterId\x12\x1b\n" +
+	"\tsame_boot\x18\a \x01(\bR\bsameBoot\x12'\n" +
+	"\x0fseen_generation\x18\b \x01(\x03R\x0eseenGeneration\x122\n" +
+	"\x15seen_controller_epoch\x18\t \x01(\x03R\x13seenControllerEpoch\"p\n" +
 	"\x14RegisterNodeResponse\x12\x1d\n" +
 	"\n" +
 	"node_epoch\x18\x01 \x01(\x03R\tnodeEpoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xb7\x01\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xcd\x02\n" +
 	"\x10HeartbeatRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -1124,19 +3075,27 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\x05ready\x18\x04 \x01(\bR\x05ready\x12\x1a\n" +
 	"\bdraining\x18\x05 \x01(\bR\bdraining\x12\x1d\n" +
 	"\n" +
-	"gateway_id\x18\x06 \x01(\tR\tgatewayId\"G\n" +
+	"gateway_id\x18\x06 \x01(\tR\tgatewayId\x12C\n" +
+	"\agateway\x18\a \x01(\v2).moldau.internal.metadata.v1.GatewayStateR\agateway\x12O\n" +
+	"\vcoordinator\x18\b \x01(\v2-.moldau.internal.metadata.v1.CoordinatorStateR\vcoordinator\"G\n" +
 	"\x11HeartbeatResponse\x12\x16\n" +
 	"\x06fenced\x18\x01 \x01(\bR\x06fenced\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xb9\x02\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\x9f\x03\n" +
 	"\x12CreateTopicRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x0fpartition_count\x18\x02 \x01(\x05R\x0epartitionCount\x12-\n" +
 	"\x12replication_factor\x18\x03 \x01(\x05R\x11replicationFactor\x12V\n" +
 	"\aconfigs\x18\x04 \x03(\v2<.moldau.internal.metadata.v1.CreateTopicRequest.ConfigsEntryR\aconfigs\x12#\n" +
-	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x1a:\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x12H\n" +
+	"\n" +
+	"assignment\x18\x06 \x03(\v2(.moldau.internal.metadata.v1.ReplicaListR\n" +
+	"assignment\x12\x1a\n" +
+	"\binternal\x18\a \x01(\bR\binternal\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"p\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\")\n" +
+	"\vReplicaList\x12\x1a\n" +
+	"\breplicas\x18\x01 \x03(\x05R\breplicas\"p\n" +
 	"\x13CreateTopicResponse\x12=\n" +
 	"\x05topic\x18\x01 \x01(\v2'.moldau.internal.metadata.v1.TopicStateR\x05topic\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\"\xff\x01\n" +
@@ -1151,11 +3110,14 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"o\n" +
 	"\x12AlterTopicResponse\x12=\n" +
 	"\x05topic\x18\x01 \x01(\v2'.moldau.internal.metadata.v1.TopicStateR\x05topic\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"x\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xc2\x01\n" +
 	"\x14AddPartitionsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x0fpartition_count\x18\x02 \x01(\x05R\x0epartitionCount\x12#\n" +
-	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\"r\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12H\n" +
+	"\n" +
+	"assignment\x18\x04 \x03(\v2(.moldau.internal.metadata.v1.ReplicaListR\n" +
+	"assignment\"r\n" +
 	"\x15AddPartitionsResponse\x12=\n" +
 	"\x05topic\x18\x01 \x01(\v2'.moldau.internal.metadata.v1.TopicStateR\x05topic\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\"h\n" +
@@ -1170,7 +3132,112 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\x05count\x18\x01 \x01(\x05R\x05count\"N\n" +
 	"\x1bAllocateProducerIdsResponse\x12\x19\n" +
 	"\bfirst_id\x18\x01 \x01(\x03R\afirstId\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count2\xaa\a\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"@\n" +
+	"\fReplicaError\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x9d\x01\n" +
+	"\x16AlterPartitionsRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
+	"\n" +
+	"node_epoch\x18\x02 \x01(\x03R\tnodeEpoch\x12K\n" +
+	"\n" +
+	"partitions\x18\x03 \x03(\v2+.moldau.internal.metadata.v1.AlterPartitionR\n" +
+	"partitions\"\xf3\x01\n" +
+	"\x0eAlterPartition\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12!\n" +
+	"\fleader_epoch\x18\x03 \x01(\x05R\vleaderEpoch\x12'\n" +
+	"\x0fpartition_epoch\x18\x04 \x01(\x05R\x0epartitionEpoch\x12<\n" +
+	"\x03isr\x18\x05 \x03(\v2*.moldau.internal.metadata.v1.InSyncReplicaR\x03isr\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x06 \x01(\bR\n" +
+	"recovering\"G\n" +
+	"\rInSyncReplica\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
+	"\n" +
+	"node_epoch\x18\x02 \x01(\x03R\tnodeEpoch\"\x82\x01\n" +
+	"\x17AlterPartitionsResponse\x12K\n" +
+	"\aresults\x18\x01 \x03(\v21.moldau.internal.metadata.v1.AlterPartitionResultR\aresults\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\x9a\x01\n" +
+	"\x14AlterPartitionResult\x12?\n" +
+	"\x05error\x18\x01 \x01(\v2).moldau.internal.metadata.v1.ReplicaErrorR\x05error\x12A\n" +
+	"\x05state\x18\x02 \x01(\v2+.moldau.internal.metadata.v1.PartitionStateR\x05state\"\x98\x01\n" +
+	"\x15ReportReplicasRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
+	"\n" +
+	"node_epoch\x18\x02 \x01(\x03R\tnodeEpoch\x12G\n" +
+	"\breplicas\x18\x03 \x03(\v2+.moldau.internal.metadata.v1.SuspectReplicaR\breplicas\"[\n" +
+	"\x0eSuspectReplica\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"4\n" +
+	"\x16ReportReplicasResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"z\n" +
+	"\x13ElectLeadersRequest\x12I\n" +
+	"\telections\x18\x01 \x03(\v2+.moldau.internal.metadata.v1.LeaderElectionR\telections\x12\x18\n" +
+	"\aunclean\x18\x02 \x01(\bR\aunclean\"c\n" +
+	"\x0eLeaderElection\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x18\n" +
+	"\areplica\x18\x03 \x01(\x05R\areplica\"\x7f\n" +
+	"\x14ElectLeadersResponse\x12K\n" +
+	"\aresults\x18\x01 \x03(\v21.moldau.internal.metadata.v1.LeaderElectionResultR\aresults\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xd3\x01\n" +
+	"\x14LeaderElectionResult\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12?\n" +
+	"\x05error\x18\x03 \x01(\v2).moldau.internal.metadata.v1.ReplicaErrorR\x05error\x12A\n" +
+	"\x05state\x18\x04 \x01(\v2+.moldau.internal.metadata.v1.PartitionStateR\x05state\"\x91\x01\n" +
+	"\x19AlterReassignmentsRequest\x12O\n" +
+	"\rreassignments\x18\x01 \x03(\v2).moldau.internal.metadata.v1.ReassignmentR\rreassignments\x12#\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"c\n" +
+	"\fReassignment\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1a\n" +
+	"\breplicas\x18\x03 \x03(\x05R\breplicas\"\x85\x01\n" +
+	"\x1aAlterReassignmentsResponse\x12K\n" +
+	"\aresults\x18\x01 \x03(\v21.moldau.internal.metadata.v1.AlterPartitionResultR\aresults\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"?\n" +
+	"\x10DrainNodeRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x12\n" +
+	"\x04undo\x18\x02 \x01(\bR\x04undo\"T\n" +
+	"\x11DrainNodeResponse\x12#\n" +
+	"\rreplicas_left\x18\x01 \x01(\x05R\freplicasLeft\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\",\n" +
+	"\x11RemoveNodeRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\"0\n" +
+	"\x12RemoveNodeResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"7\n" +
+	"\x10RebalanceRequest\x12#\n" +
+	"\rvalidate_only\x18\x01 \x01(\bR\fvalidateOnly\"\xa5\x01\n" +
+	"\x11RebalanceResponse\x12O\n" +
+	"\rreassignments\x18\x01 \x03(\v2).moldau.internal.metadata.v1.ReassignmentR\rreassignments\x12#\n" +
+	"\rleaders_moved\x18\x02 \x01(\x05R\fleadersMoved\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"\x80\x02\n" +
+	"\x1aAlterClusterConfigsRequest\x12\x1b\n" +
+	"\tbroker_id\x18\x01 \x01(\x05R\bbrokerId\x12R\n" +
+	"\x03set\x18\x02 \x03(\v2@.moldau.internal.metadata.v1.AlterClusterConfigsRequest.SetEntryR\x03set\x12\x14\n" +
+	"\x05reset\x18\x03 \x03(\tR\x05reset\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
+	"\x1bAlterClusterConfigsResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xf8\x01\n" +
+	"\x15UpdateFeaturesRequest\x12V\n" +
+	"\x06levels\x18\x01 \x03(\v2>.moldau.internal.metadata.v1.UpdateFeaturesRequest.LevelsEntryR\x06levels\x12'\n" +
+	"\x0fallow_downgrade\x18\x02 \x01(\bR\x0eallowDowngrade\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x1a9\n" +
+	"\vLevelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"4\n" +
+	"\x16UpdateFeaturesResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\r\n" +
+	"\vPingRequest\"\x80\x01\n" +
+	"\fPingResponse\x12\x16\n" +
+	"\x06active\x18\x01 \x01(\bR\x06active\x12)\n" +
+	"\x10controller_epoch\x18\x02 \x01(\x03R\x0fcontrollerEpoch\x12-\n" +
+	"\x12controller_address\x18\x03 \x01(\tR\x11controllerAddress2\xca\x10\n" +
 	"\x0fMetadataService\x12`\n" +
 	"\x05Watch\x12).moldau.internal.metadata.v1.WatchRequest\x1a*.moldau.internal.metadata.v1.WatchResponse0\x01\x12s\n" +
 	"\fRegisterNode\x120.moldau.internal.metadata.v1.RegisterNodeRequest\x1a1.moldau.internal.metadata.v1.RegisterNodeResponse\x12j\n" +
@@ -1180,7 +3247,18 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"AlterTopic\x12..moldau.internal.metadata.v1.AlterTopicRequest\x1a/.moldau.internal.metadata.v1.AlterTopicResponse\x12v\n" +
 	"\rAddPartitions\x121.moldau.internal.metadata.v1.AddPartitionsRequest\x1a2.moldau.internal.metadata.v1.AddPartitionsResponse\x12p\n" +
 	"\vDeleteTopic\x12/.moldau.internal.metadata.v1.DeleteTopicRequest\x1a0.moldau.internal.metadata.v1.DeleteTopicResponse\x12\x88\x01\n" +
-	"\x13AllocateProducerIds\x127.moldau.internal.metadata.v1.AllocateProducerIdsRequest\x1a8.moldau.internal.metadata.v1.AllocateProducerIdsResponseB\xf3\x01\n" +
+	"\x13AllocateProducerIds\x127.moldau.internal.metadata.v1.AllocateProducerIdsRequest\x1a8.moldau.internal.metadata.v1.AllocateProducerIdsResponse\x12|\n" +
+	"\x0fAlterPartitions\x123.moldau.internal.metadata.v1.AlterPartitionsRequest\x1a4.moldau.internal.metadata.v1.AlterPartitionsResponse\x12y\n" +
+	"\x0eReportReplicas\x122.moldau.internal.metadata.v1.ReportReplicasRequest\x1a3.moldau.internal.metadata.v1.ReportReplicasResponse\x12s\n" +
+	"\fElectLeaders\x120.moldau.internal.metadata.v1.ElectLeadersRequest\x1a1.moldau.internal.metadata.v1.ElectLeadersResponse\x12\x85\x01\n" +
+	"\x12AlterReassignments\x126.moldau.internal.metadata.v1.AlterReassignmentsRequest\x1a7.moldau.internal.metadata.v1.AlterReassignmentsResponse\x12j\n" +
+	"\tDrainNode\x12-.moldau.internal.metadata.v1.DrainNodeRequest\x1a..moldau.internal.metadata.v1.DrainNodeResponse\x12m\n" +
+	"\n" +
+	"RemoveNode\x12..moldau.internal.metadata.v1.RemoveNodeRequest\x1a/.moldau.internal.metadata.v1.RemoveNodeResponse\x12j\n" +
+	"\tRebalance\x12-.moldau.internal.metadata.v1.RebalanceRequest\x1a..moldau.internal.metadata.v1.RebalanceResponse\x12\x88\x01\n" +
+	"\x13AlterClusterConfigs\x127.moldau.internal.metadata.v1.AlterClusterConfigsRequest\x1a8.moldau.internal.metadata.v1.AlterClusterConfigsResponse\x12y\n" +
+	"\x0eUpdateFeatures\x122.moldau.internal.metadata.v1.UpdateFeaturesRequest\x1a3.moldau.internal.metadata.v1.UpdateFeaturesResponse\x12[\n" +
+	"\x04Ping\x12(.moldau.internal.metadata.v1.PingRequest\x1a).moldau.internal.metadata.v1.PingResponseB\xf3\x01\n" +
 	"\x1fcom.moldau.internal.metadata.v1B\x14MetadataServiceProtoP\x01Z+moldau.dev/proto/gen/metadata/v1;metadatav1\xa2\x02\x03MIM\xaa\x02\x1bMoldau.Internal.Metadata.V1\xca\x02\x1bMoldau\\Internal\\Metadata\\V1\xe2\x02'Moldau\\Internal\\Metadata\\V1\\GPBMetadata\xea\x02\x1eMoldau::Internal::Metadata::V1b\x06proto3"
 
 var (
@@ -1195,62 +3273,150 @@ func file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP() []byt
 	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescData
 }
 
-var file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_moldau_internal_metadata_v1_metadata_service_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_moldau_internal_metadata_v1_metadata_service_proto_goTypes = []any{
 	(*WatchRequest)(nil),                // 0: moldau.internal.metadata.v1.WatchRequest
 	(*WatchResponse)(nil),               // 1: moldau.internal.metadata.v1.WatchResponse
-	(*RegisterNodeRequest)(nil),         // 2: moldau.internal.metadata.v1.RegisterNodeRequest
-	(*RegisterNodeResponse)(nil),        // 3: moldau.internal.metadata.v1.RegisterNodeResponse
-	(*HeartbeatRequest)(nil),            // 4: moldau.internal.metadata.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),           // 5: moldau.internal.metadata.v1.HeartbeatResponse
-	(*CreateTopicRequest)(nil),          // 6: moldau.internal.metadata.v1.CreateTopicRequest
-	(*CreateTopicResponse)(nil),         // 7: moldau.internal.metadata.v1.CreateTopicResponse
-	(*AlterTopicRequest)(nil),           // 8: moldau.internal.metadata.v1.AlterTopicRequest
-	(*AlterTopicResponse)(nil),          // 9: moldau.internal.metadata.v1.AlterTopicResponse
-	(*AddPartitionsRequest)(nil),        // 10: moldau.internal.metadata.v1.AddPartitionsRequest
-	(*AddPartitionsResponse)(nil),       // 11: moldau.internal.metadata.v1.AddPartitionsResponse
-	(*DeleteTopicRequest)(nil),          // 12: moldau.internal.metadata.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),         // 13: moldau.internal.metadata.v1.DeleteTopicResponse
-	(*AllocateProducerIdsRequest)(nil),  // 14: moldau.internal.metadata.v1.AllocateProducerIdsRequest
-	(*AllocateProducerIdsResponse)(nil), // 15: moldau.internal.metadata.v1.AllocateProducerIdsResponse
-	nil,                                 // 16: moldau.internal.metadata.v1.CreateTopicRequest.ConfigsEntry
-	nil,                                 // 17: moldau.internal.metadata.v1.AlterTopicRequest.SetEntry
-	(*ClusterState)(nil),                // 18: moldau.internal.metadata.v1.ClusterState
-	(*TopicState)(nil),                  // 19: moldau.internal.metadata.v1.TopicState
-	(*Tombstone)(nil),                   // 20: moldau.internal.metadata.v1.Tombstone
-	(*NodeState)(nil),                   // 21: moldau.internal.metadata.v1.NodeState
+	(*ClusterSettings)(nil),             // 2: moldau.internal.metadata.v1.ClusterSettings
+	(*PartitionChange)(nil),             // 3: moldau.internal.metadata.v1.PartitionChange
+	(*RegisterNodeRequest)(nil),         // 4: moldau.internal.metadata.v1.RegisterNodeRequest
+	(*RegisterNodeResponse)(nil),        // 5: moldau.internal.metadata.v1.RegisterNodeResponse
+	(*HeartbeatRequest)(nil),            // 6: moldau.internal.metadata.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),           // 7: moldau.internal.metadata.v1.HeartbeatResponse
+	(*CreateTopicRequest)(nil),          // 8: moldau.internal.metadata.v1.CreateTopicRequest
+	(*ReplicaList)(nil),                 // 9: moldau.internal.metadata.v1.ReplicaList
+	(*CreateTopicResponse)(nil),         // 10: moldau.internal.metadata.v1.CreateTopicResponse
+	(*AlterTopicRequest)(nil),           // 11: moldau.internal.metadata.v1.AlterTopicRequest
+	(*AlterTopicResponse)(nil),          // 12: moldau.internal.metadata.v1.AlterTopicResponse
+	(*AddPartitionsRequest)(nil),        // 13: moldau.internal.metadata.v1.AddPartitionsRequest
+	(*AddPartitionsResponse)(nil),       // 14: moldau.internal.metadata.v1.AddPartitionsResponse
+	(*DeleteTopicRequest)(nil),          // 15: moldau.internal.metadata.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),         // 16: moldau.internal.metadata.v1.DeleteTopicResponse
+	(*AllocateProducerIdsRequest)(nil),  // 17: moldau.internal.metadata.v1.AllocateProducerIdsRequest
+	(*AllocateProducerIdsResponse)(nil), // 18: moldau.internal.metadata.v1.AllocateProducerIdsResponse
+	(*ReplicaError)(nil),                // 19: moldau.internal.metadata.v1.ReplicaError
+	(*AlterPartitionsRequest)(nil),      // 20: moldau.internal.metadata.v1.AlterPartitionsRequest
+	(*AlterPartition)(nil),              // 21: moldau.internal.metadata.v1.AlterPartition
+	(*InSyncReplica)(nil),               // 22: moldau.internal.metadata.v1.InSyncReplica
+	(*AlterPartitionsResponse)(nil),     // 23: moldau.internal.metadata.v1.AlterPartitionsResponse
+	(*AlterPartitionResult)(nil),        // 24: moldau.internal.metadata.v1.AlterPartitionResult
+	(*ReportReplicasRequest)(nil),       // 25: moldau.internal.metadata.v1.ReportReplicasRequest
+	(*SuspectReplica)(nil),              // 26: moldau.internal.metadata.v1.SuspectReplica
+	(*ReportReplicasResponse)(nil),      // 27: moldau.internal.metadata.v1.ReportReplicasResponse
+	(*ElectLeadersRequest)(nil),         // 28: moldau.internal.metadata.v1.ElectLeadersRequest
+	(*LeaderElection)(nil),              // 29: moldau.internal.metadata.v1.LeaderElection
+	(*ElectLeadersResponse)(nil),        // 30: moldau.internal.metadata.v1.ElectLeadersResponse
+	(*LeaderElectionResult)(nil),        // 31: moldau.internal.metadata.v1.LeaderElectionResult
+	(*AlterReassignmentsRequest)(nil),   // 32: moldau.internal.metadata.v1.AlterReassignmentsRequest
+	(*Reassignment)(nil),                // 33: moldau.internal.metadata.v1.Reassignment
+	(*AlterReassignmentsResponse)(nil),  // 34: moldau.internal.metadata.v1.AlterReassignmentsResponse
+	(*DrainNodeRequest)(nil),            // 35: moldau.internal.metadata.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),           // 36: moldau.internal.metadata.v1.DrainNodeResponse
+	(*RemoveNodeRequest)(nil),           // 37: moldau.internal.metadata.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),          // 38: moldau.internal.metadata.v1.RemoveNodeResponse
+	(*RebalanceRequest)(nil),            // 39: moldau.internal.metadata.v1.RebalanceRequest
+	(*RebalanceResponse)(nil),           // 40: moldau.internal.metadata.v1.RebalanceResponse
+	(*AlterClusterConfigsRequest)(nil),  // 41: moldau.internal.metadata.v1.AlterClusterConfigsRequest
+	(*AlterClusterConfigsResponse)(nil), // 42: moldau.internal.metadata.v1.AlterClusterConfigsResponse
+	(*UpdateFeaturesRequest)(nil),       // 43: moldau.internal.metadata.v1.UpdateFeaturesRequest
+	(*UpdateFeaturesResponse)(nil),      // 44: moldau.internal.metadata.v1.UpdateFeaturesResponse
+	(*PingRequest)(nil),                 // 45: moldau.internal.metadata.v1.PingRequest
+	(*PingResponse)(nil),                // 46: moldau.internal.metadata.v1.PingResponse
+	nil,                                 // 47: moldau.internal.metadata.v1.ClusterSettings.ConfigsEntry
+	nil,                                 // 48: moldau.internal.metadata.v1.ClusterSettings.FeaturesEntry
+	nil,                                 // 49: moldau.internal.metadata.v1.CreateTopicRequest.ConfigsEntry
+	nil,                                 // 50: moldau.internal.metadata.v1.AlterTopicRequest.SetEntry
+	nil,                                 // 51: moldau.internal.metadata.v1.AlterClusterConfigsRequest.SetEntry
+	nil,                                 // 52: moldau.internal.metadata.v1.UpdateFeaturesRequest.LevelsEntry
+	(*ClusterState)(nil),                // 53: moldau.internal.metadata.v1.ClusterState
+	(*TopicState)(nil),                  // 54: moldau.internal.metadata.v1.TopicState
+	(*Tombstone)(nil),                   // 55: moldau.internal.metadata.v1.Tombstone
+	(*NodeState)(nil),                   // 56: moldau.internal.metadata.v1.NodeState
+	(*GatewayState)(nil),                // 57: moldau.internal.metadata.v1.GatewayState
+	(*CoordinatorState)(nil),            // 58: moldau.internal.metadata.v1.CoordinatorState
+	(*ShardState)(nil),                  // 59: moldau.internal.metadata.v1.ShardState
+	(*BrokerConfigs)(nil),               // 60: moldau.internal.metadata.v1.BrokerConfigs
+	(*PartitionState)(nil),              // 61: moldau.internal.metadata.v1.PartitionState
 }
 var file_moldau_internal_metadata_v1_metadata_service_proto_depIdxs = []int32{
-	18, // 0: moldau.internal.metadata.v1.WatchResponse.snapshot:type_name -> moldau.internal.metadata.v1.ClusterState
-	19, // 1: moldau.internal.metadata.v1.WatchResponse.topics:type_name -> moldau.internal.metadata.v1.TopicState
-	20, // 2: moldau.internal.metadata.v1.WatchResponse.tombstones:type_name -> moldau.internal.metadata.v1.Tombstone
-	21, // 3: moldau.internal.metadata.v1.WatchResponse.nodes:type_name -> moldau.internal.metadata.v1.NodeState
-	16, // 4: moldau.internal.metadata.v1.CreateTopicRequest.configs:type_name -> moldau.internal.metadata.v1.CreateTopicRequest.ConfigsEntry
-	19, // 5: moldau.internal.metadata.v1.CreateTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
-	17, // 6: moldau.internal.metadata.v1.AlterTopicRequest.set:type_name -> moldau.internal.metadata.v1.AlterTopicRequest.SetEntry
-	19, // 7: moldau.internal.metadata.v1.AlterTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
-	19, // 8: moldau.internal.metadata.v1.AddPartitionsResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
-	0,  // 9: moldau.internal.metadata.v1.MetadataService.Watch:input_type -> moldau.internal.metadata.v1.WatchRequest
-	2,  // 10: moldau.internal.metadata.v1.MetadataService.RegisterNode:input_type -> moldau.internal.metadata.v1.RegisterNodeRequest
-	4,  // 11: moldau.internal.metadata.v1.MetadataService.Heartbeat:input_type -> moldau.internal.metadata.v1.HeartbeatRequest
-	6,  // 12: moldau.internal.metadata.v1.MetadataService.CreateTopic:input_type -> moldau.internal.metadata.v1.CreateTopicRequest
-	8,  // 13: moldau.internal.metadata.v1.MetadataService.AlterTopic:input_type -> moldau.internal.metadata.v1.AlterTopicRequest
-	10, // 14: moldau.internal.metadata.v1.MetadataService.AddPartitions:input_type -> moldau.internal.metadata.v1.AddPartitionsRequest
-	12, // 15: moldau.internal.metadata.v1.MetadataService.DeleteTopic:input_type -> moldau.internal.metadata.v1.DeleteTopicRequest
-	14, // 16: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:input_type -> moldau.internal.metadata.v1.AllocateProducerIdsRequest
-	1,  // 17: moldau.internal.metadata.v1.MetadataService.Watch:output_type -> moldau.internal.metadata.v1.WatchResponse
-	3,  // 18: moldau.internal.metadata.v1.MetadataService.RegisterNode:output_type -> moldau.internal.metadata.v1.RegisterNodeResponse
-	5,  // 19: moldau.internal.metadata.v1.MetadataService.Heartbeat:output_type -> moldau.internal.metadata.v1.HeartbeatResponse
-	7,  // 20: moldau.internal.metadata.v1.MetadataService.CreateTopic:output_type -> moldau.internal.metadata.v1.CreateTopicResponse
-	9,  // 21: moldau.internal.metadata.v1.MetadataService.AlterTopic:output_type -> moldau.internal.metadata.v1.AlterTopicResponse
-	11, // 22: moldau.internal.metadata.v1.MetadataService.AddPartitions:output_type -> moldau.internal.metadata.v1.AddPartitionsResponse
-	13, // 23: moldau.internal.metadata.v1.MetadataService.DeleteTopic:output_type -> moldau.internal.metadata.v1.DeleteTopicResponse
-	15, // 24: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:output_type -> moldau.internal.metadata.v1.AllocateProducerIdsResponse
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	53, // 0: moldau.internal.metadata.v1.WatchResponse.snapshot:type_name -> moldau.internal.metadata.v1.ClusterState
+	54, // 1: moldau.internal.metadata.v1.WatchResponse.topics:type_name -> moldau.internal.metadata.v1.TopicState
+	55, // 2: moldau.internal.metadata.v1.WatchResponse.tombstones:type_name -> moldau.internal.metadata.v1.Tombstone
+	56, // 3: moldau.internal.metadata.v1.WatchResponse.nodes:type_name -> moldau.internal.metadata.v1.NodeState
+	57, // 4: moldau.internal.metadata.v1.WatchResponse.gateways:type_name -> moldau.internal.metadata.v1.GatewayState
+	58, // 5: moldau.internal.metadata.v1.WatchResponse.coordinators:type_name -> moldau.internal.metadata.v1.CoordinatorState
+	59, // 6: moldau.internal.metadata.v1.WatchResponse.shards:type_name -> moldau.internal.metadata.v1.ShardState
+	2,  // 7: moldau.internal.metadata.v1.WatchResponse.settings:type_name -> moldau.internal.metadata.v1.ClusterSettings
+	3,  // 8: moldau.internal.metadata.v1.WatchResponse.partitions:type_name -> moldau.internal.metadata.v1.PartitionChange
+	47, // 9: moldau.internal.metadata.v1.ClusterSettings.configs:type_name -> moldau.internal.metadata.v1.ClusterSettings.ConfigsEntry
+	60, // 10: moldau.internal.metadata.v1.ClusterSettings.broker_configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs
+	48, // 11: moldau.internal.metadata.v1.ClusterSettings.features:type_name -> moldau.internal.metadata.v1.ClusterSettings.FeaturesEntry
+	61, // 12: moldau.internal.metadata.v1.PartitionChange.state:type_name -> moldau.internal.metadata.v1.PartitionState
+	57, // 13: moldau.internal.metadata.v1.HeartbeatRequest.gateway:type_name -> moldau.internal.metadata.v1.GatewayState
+	58, // 14: moldau.internal.metadata.v1.HeartbeatRequest.coordinator:type_name -> moldau.internal.metadata.v1.CoordinatorState
+	49, // 15: moldau.internal.metadata.v1.CreateTopicRequest.configs:type_name -> moldau.internal.metadata.v1.CreateTopicRequest.ConfigsEntry
+	9,  // 16: moldau.internal.metadata.v1.CreateTopicRequest.assignment:type_name -> moldau.internal.metadata.v1.ReplicaList
+	54, // 17: moldau.internal.metadata.v1.CreateTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
+	50, // 18: moldau.internal.metadata.v1.AlterTopicRequest.set:type_name -> moldau.internal.metadata.v1.AlterTopicRequest.SetEntry
+	54, // 19: moldau.internal.metadata.v1.AlterTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
+	9,  // 20: moldau.internal.metadata.v1.AddPartitionsRequest.assignment:type_name -> moldau.internal.metadata.v1.ReplicaList
+	54, // 21: moldau.internal.metadata.v1.AddPartitionsResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
+	21, // 22: moldau.internal.metadata.v1.AlterPartitionsRequest.partitions:type_name -> moldau.internal.metadata.v1.AlterPartition
+	22, // 23: moldau.internal.metadata.v1.AlterPartition.isr:type_name -> moldau.internal.metadata.v1.InSyncReplica
+	24, // 24: moldau.internal.metadata.v1.AlterPartitionsResponse.results:type_name -> moldau.internal.metadata.v1.AlterPartitionResult
+	19, // 25: moldau.internal.metadata.v1.AlterPartitionResult.error:type_name -> moldau.internal.metadata.v1.ReplicaError
+	61, // 26: moldau.internal.metadata.v1.AlterPartitionResult.state:type_name -> moldau.internal.metadata.v1.PartitionState
+	26, // 27: moldau.internal.metadata.v1.ReportReplicasRequest.replicas:type_name -> moldau.internal.metadata.v1.SuspectReplica
+	29, // 28: moldau.internal.metadata.v1.ElectLeadersRequest.elections:type_name -> moldau.internal.metadata.v1.LeaderElection
+	31, // 29: moldau.internal.metadata.v1.ElectLeadersResponse.results:type_name -> moldau.internal.metadata.v1.LeaderElectionResult
+	19, // 30: moldau.internal.metadata.v1.LeaderElectionResult.error:type_name -> moldau.internal.metadata.v1.ReplicaError
+	61, // 31: moldau.internal.metadata.v1.LeaderElectionResult.state:type_name -> moldau.internal.metadata.v1.PartitionState
+	33, // 32: moldau.internal.metadata.v1.AlterReassignmentsRequest.reassignments:type_name -> moldau.internal.metadata.v1.Reassignment
+	24, // 33: moldau.internal.metadata.v1.AlterReassignmentsResponse.results:type_name -> moldau.internal.metadata.v1.AlterPartitionResult
+	33, // 34: moldau.internal.metadata.v1.RebalanceResponse.reassignments:type_name -> moldau.internal.metadata.v1.Reassignment
+	51, // 35: moldau.internal.metadata.v1.AlterClusterConfigsRequest.set:type_name -> moldau.internal.metadata.v1.AlterClusterConfigsRequest.SetEntry
+	52, // 36: moldau.internal.metadata.v1.UpdateFeaturesRequest.levels:type_name -> moldau.internal.metadata.v1.UpdateFeaturesRequest.LevelsEntry
+	0,  // 37: moldau.internal.metadata.v1.MetadataService.Watch:input_type -> moldau.internal.metadata.v1.WatchRequest
+	4,  // 38: moldau.internal.metadata.v1.MetadataService.RegisterNode:input_type -> moldau.internal.metadata.v1.RegisterNodeRequest
+	6,  // 39: moldau.internal.metadata.v1.MetadataService.Heartbeat:input_type -> moldau.internal.metadata.v1.HeartbeatRequest
+	8,  // 40: moldau.internal.metadata.v1.MetadataService.CreateTopic:input_type -> moldau.internal.metadata.v1.CreateTopicRequest
+	11, // 41: moldau.internal.metadata.v1.MetadataService.AlterTopic:input_type -> moldau.internal.metadata.v1.AlterTopicRequest
+	13, // 42: moldau.internal.metadata.v1.MetadataService.AddPartitions:input_type -> moldau.internal.metadata.v1.AddPartitionsRequest
+	15, // 43: moldau.internal.metadata.v1.MetadataService.DeleteTopic:input_type -> moldau.internal.metadata.v1.DeleteTopicRequest
+	17, // 44: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:input_type -> moldau.internal.metadata.v1.AllocateProducerIdsRequest
+	20, // 45: moldau.internal.metadata.v1.MetadataService.AlterPartitions:input_type -> moldau.internal.metadata.v1.AlterPartitionsRequest
+	25, // 46: moldau.internal.metadata.v1.MetadataService.ReportReplicas:input_type -> moldau.internal.metadata.v1.ReportReplicasRequest
+	28, // 47: moldau.internal.metadata.v1.MetadataService.ElectLeaders:input_type -> moldau.internal.metadata.v1.ElectLeadersRequest
+	32, // 48: moldau.internal.metadata.v1.MetadataService.AlterReassignments:input_type -> moldau.internal.metadata.v1.AlterReassignmentsRequest
+	35, // 49: moldau.internal.metadata.v1.MetadataService.DrainNode:input_type -> moldau.internal.metadata.v1.DrainNodeRequest
+	37, // 50: moldau.internal.metadata.v1.MetadataService.RemoveNode:input_type -> moldau.internal.metadata.v1.RemoveNodeRequest
+	39, // 51: moldau.internal.metadata.v1.MetadataService.Rebalance:input_type -> moldau.internal.metadata.v1.RebalanceRequest
+	41, // 52: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:input_type -> moldau.internal.metadata.v1.AlterClusterConfigsRequest
+	43, // 53: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:input_type -> moldau.internal.metadata.v1.UpdateFeaturesRequest
+	45, // 54: moldau.internal.metadata.v1.MetadataService.Ping:input_type -> moldau.internal.metadata.v1.PingRequest
+	1,  // 55: moldau.internal.metadata.v1.MetadataService.Watch:output_type -> moldau.internal.metadata.v1.WatchResponse
+	5,  // 56: moldau.internal.metadata.v1.MetadataService.RegisterNode:output_type -> moldau.internal.metadata.v1.RegisterNodeResponse
+	7,  // 57: moldau.internal.metadata.v1.MetadataService.Heartbeat:output_type -> moldau.internal.metadata.v1.HeartbeatResponse
+	10, // 58: moldau.internal.metadata.v1.MetadataService.CreateTopic:output_type -> moldau.internal.metadata.v1.CreateTopicResponse
+	12, // 59: moldau.internal.metadata.v1.MetadataService.AlterTopic:output_type -> moldau.internal.metadata.v1.AlterTopicResponse
+	14, // 60: moldau.internal.metadata.v1.MetadataService.AddPartitions:output_type -> moldau.internal.metadata.v1.AddPartitionsResponse
+	16, // 61: moldau.internal.metadata.v1.MetadataService.DeleteTopic:output_type -> moldau.internal.metadata.v1.DeleteTopicResponse
+	18, // 62: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:output_type -> moldau.internal.metadata.v1.AllocateProducerIdsResponse
+	23, // 63: moldau.internal.metadata.v1.MetadataService.AlterPartitions:output_type -> moldau.internal.metadata.v1.AlterPartitionsResponse
+	27, // 64: moldau.internal.metadata.v1.MetadataService.ReportReplicas:output_type -> moldau.internal.metadata.v1.ReportReplicasResponse
+	30, // 65: moldau.internal.metadata.v1.MetadataService.ElectLeaders:output_type -> moldau.internal.metadata.v1.ElectLeadersResponse
+	34, // 66: moldau.internal.metadata.v1.MetadataService.AlterReassignments:output_type -> moldau.internal.metadata.v1.AlterReassignmentsResponse
+	36, // 67: moldau.internal.metadata.v1.MetadataService.DrainNode:output_type -> moldau.internal.metadata.v1.DrainNodeResponse
+	38, // 68: moldau.internal.metadata.v1.MetadataService.RemoveNode:output_type -> moldau.internal.metadata.v1.RemoveNodeResponse
+	40, // 69: moldau.internal.metadata.v1.MetadataService.Rebalance:output_type -> moldau.internal.metadata.v1.RebalanceResponse
+	42, // 70: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:output_type -> moldau.internal.metadata.v1.AlterClusterConfigsResponse
+	44, // 71: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:output_type -> moldau.internal.metadata.v1.UpdateFeaturesResponse
+	46, // 72: moldau.internal.metadata.v1.MetadataService.Ping:output_type -> moldau.internal.metadata.v1.PingResponse
+	55, // [55:73] is the sub-list for method output_type
+	37, // [37:55] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_metadata_v1_metadata_service_proto_init() }
@@ -1265,7 +3431,7 @@ func file_moldau_internal_metadata_v1_metadata_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc), len(file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,16 @@ const (
 	MetadataService_AddPartitions_FullMethodName       = "/moldau.internal.metadata.v1.MetadataService/AddPartitions"
 	MetadataService_DeleteTopic_FullMethodName         = "/moldau.internal.metadata.v1.MetadataService/DeleteTopic"
 	MetadataService_AllocateProducerIds_FullMethodName = "/moldau.internal.metadata.v1.MetadataService/AllocateProducerIds"
+	MetadataService_AlterPartitions_FullMethodName     = "/moldau.internal.metadata.v1.MetadataService/AlterPartitions"
+	MetadataService_ReportReplicas_FullMethodName      = "/moldau.internal.metadata.v1.MetadataService/ReportReplicas"
+	MetadataService_ElectLeaders_FullMethodName        = "/moldau.internal.metadata.v1.MetadataService/ElectLeaders"
+	MetadataService_AlterReassignments_FullMethodName  = "/moldau.internal.metadata.v1.MetadataService/AlterReassignments"
+	MetadataService_DrainNode_FullMethodName           = "/moldau.internal.metadata.v1.MetadataService/DrainNode"
+	MetadataService_RemoveNode_FullMethodName          = "/moldau.internal.metadata.v1.MetadataService/RemoveNode"
+	MetadataService_Rebalance_FullMethodName           = "/moldau.internal.metadata.v1.MetadataService/Rebalance"
+	MetadataService_AlterClusterConfigs_FullMethodName = "/moldau.internal.metadata.v1.MetadataService/AlterClusterConfigs"
+	MetadataService_UpdateFeatures_FullMethodName      = "/moldau.internal.metadata.v1.MetadataService/UpdateFeatures"
+	MetadataService_Ping_FullMethodName                = "/moldau.internal.metadata.v1.MetadataService/Ping"
 )
 
 // MetadataServiceClient is the client API for MetadataService service.
@@ -54,6 +64,30 @@ type MetadataServiceClient interface {
 	DeleteTopic(ctx context.Context, in *DeleteTopicRequest, opts ...grpc.CallOption) (*DeleteTopicResponse, error)
 	// AllocateProducerIds hands out a block of producer ids, never twice.
 	AllocateProducerIds(ctx context.Context, in *AllocateProducerIdsRequest, opts ...grpc.CallOption) (*AllocateProducerIdsResponse, error)
+	// AlterPartitions changes in-sync replicas, asked by leaders (R7, R9).
+	AlterPartitions(ctx context.Context, in *AlterPartitionsRequest, opts ...grpc.CallOption) (*AlterPartitionsResponse, error)
+	// ReportReplicas tells of replicas that lost or damaged what they had; they
+	// leave the in-sync and eligible replicas (N3, N6).
+	ReportReplicas(ctx context.Context, in *ReportReplicasRequest, opts ...grpc.CallOption) (*ReportReplicasResponse, error)
+	// ElectLeaders elects preferred leaders, or, by partition and replica, one
+	// that loses records (R13).
+	ElectLeaders(ctx context.Context, in *ElectLeadersRequest, opts ...grpc.CallOption) (*ElectLeadersResponse, error)
+	// AlterReassignments begins, changes or cancels moves of partitions (R17).
+	// Moves under way are the partitions with adding or removing replicas.
+	AlterReassignments(ctx context.Context, in *AlterReassignmentsRequest, opts ...grpc.CallOption) (*AlterReassignmentsResponse, error)
+	// DrainNode moves all replicas off a node, or stops that.
+	DrainNode(ctx context.Context, in *DrainNodeRequest, opts ...grpc.CallOption) (*DrainNodeResponse, error)
+	// RemoveNode forgets a node that holds no replica.
+	RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error)
+	// Rebalance balances leaders and replicas now.
+	Rebalance(ctx context.Context, in *RebalanceRequest, opts ...grpc.CallOption) (*RebalanceResponse, error)
+	// AlterClusterConfigs changes settings of the cluster or of one broker.
+	AlterClusterConfigs(ctx context.Context, in *AlterClusterConfigsRequest, opts ...grpc.CallOption) (*AlterClusterConfigsResponse, error)
+	// UpdateFeatures changes feature levels.
+	UpdateFeatures(ctx context.Context, in *UpdateFeaturesRequest, opts ...grpc.CallOption) (*UpdateFeaturesResponse, error)
+	// Ping tells whether this instance is the active controller; standbys ask
+	// the active one (C7).
+	Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingResponse, error)
 }
 
 type metadataServiceClient struct {
@@ -153,6 +187,106 @@ func (c *metadataServiceClient) AllocateProducerIds(ctx context.Context, in *All
 	return out, nil
 }
 
+func (c *metadataServiceClient) AlterPartitions(ctx context.Context, in *AlterPartitionsRequest, opts ...grpc.CallOption) (*AlterPartitionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AlterPartitionsResponse)
+	err := c.cc.Invoke(ctx, MetadataService_AlterPartitions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) ReportReplicas(ctx context.Context, in *ReportReplicasRequest, opts ...grpc.CallOption) (*ReportReplicasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportReplicasResponse)
+	err := c.cc.Invoke(ctx, MetadataService_ReportReplicas_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) ElectLeaders(ctx context.Context, in *ElectLeadersRequest, opts ...grpc.CallOption) (*ElectLeadersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ElectLeadersResponse)
+	err := c.cc.Invoke(ctx, MetadataService_ElectLeaders_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) AlterReassignments(ctx context.Context, in *AlterReassignmentsRequest, opts ...grpc.CallOption) (*AlterReassignmentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AlterReassignmentsResponse)
+	err := c.cc.Invoke(ctx, MetadataService_AlterReassignments_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) DrainNode(ctx context.Context, in *DrainNodeRequest, opts ...grpc.CallOption) (*DrainNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainNodeResponse)
+	err := c.cc.Invoke(ctx, MetadataService_DrainNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveNodeResponse)
+	err := c.cc.Invoke(ctx, MetadataService_RemoveNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) Rebalance(ctx context.Context, in *RebalanceRequest, opts ...grpc.CallOption) (*RebalanceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RebalanceResponse)
+	err := c.cc.Invoke(ctx, MetadataService_Rebalance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) AlterClusterConfigs(ctx context.Context, in *AlterClusterConfigsRequest, opts ...grpc.CallOption) (*AlterClusterConfigsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AlterClusterConfigsResponse)
+	err := c.cc.Invoke(ctx, MetadataService_AlterClusterConfigs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) UpdateFeatures(ctx context.Context, in *UpdateFeaturesRequest, opts ...grpc.CallOption) (*UpdateFeaturesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateFeaturesResponse)
+	err := c.cc.Invoke(ctx, MetadataService_UpdateFeatures_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataServiceClient) Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PingResponse)
+	err := c.cc.Invoke(ctx, MetadataService_Ping_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MetadataServiceServer is the server API for MetadataService service.
 // All implementations must embed UnimplementedMetadataServiceServer
 // for forward compatibility.
@@ -178,6 +312,30 @@ type MetadataServiceServer interface {
 	DeleteTopic(context.Context, *DeleteTopicRequest) (*DeleteTopicResponse, error)
 	// AllocateProducerIds hands out a block of producer ids, never twice.
 	AllocateProducerIds(context.Context, *AllocateProducerIdsRequest) (*AllocateProducerIdsResponse, error)
+	// AlterPartitions changes in-sync replicas, asked by leaders (R7, R9).
+	AlterPartitions(context.Context, *AlterPartitionsRequest) (*AlterPartitionsResponse, error)
+	// ReportReplicas tells of replicas that lost or damaged what they had; they
+	// leave the in-sync and eligible replicas (N3, N6).
+	ReportReplicas(context.Context, *ReportReplicasRequest) (*ReportReplicasResponse, error)
+	// ElectLeaders elects preferred leaders, or, by partition and replica, one
+	// that loses records (R13).
+	ElectLeaders(context.Context, *ElectLeadersRequest) (*ElectLeadersResponse, error)
+	// AlterReassignments begins, changes or cancels moves of partitions (R17).
+	// Moves under way are the partitions with adding or removing replicas.
+	AlterReassignments(context.Context, *AlterReassignmentsRequest) (*AlterReassignmentsResponse, error)
+	// DrainNode moves all replicas off a node, or stops that.
+	DrainNode(context.Context, *DrainNodeRequest) (*DrainNodeResponse, error)
+	// RemoveNode forgets a node that holds no replica.
+	RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error)
+	// Rebalance balances leaders and replicas now.
+	Rebalance(context.Context, *RebalanceRequest) (*RebalanceResponse, error)
+	// AlterClusterConfigs changes settings of the cluster or of one broker.
+	AlterClusterConfigs(context.Context, *AlterClusterConfigsRequest) (*AlterClusterConfigsResponse, error)
+	// UpdateFeatures changes feature levels.
+	UpdateFeatures(context.Context, *UpdateFeaturesRequest) (*UpdateFeaturesResponse, error)
+	// Ping tells whether this instance is the active controller; standbys ask
+	// the active one (C7).
+	Ping(context.Context, *PingRequest) (*PingResponse, error)
 	mustEmbedUnimplementedMetadataServiceServer()
 }
 
@@ -211,6 +369,36 @@ func (UnimplementedMetadataServiceServer) DeleteTopic(context.Context, *DeleteTo
 }
 func (UnimplementedMetadataServiceServer) AllocateProducerIds(context.Context, *AllocateProducerIdsRequest) (*AllocateProducerIdsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AllocateProducerIds not implemented")
+}
+func (UnimplementedMetadataServiceServer) AlterPartitions(context.Context, *AlterPartitionsRequest) (*AlterPartitionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AlterPartitions not implemented")
+}
+func (UnimplementedMetadataServiceServer) ReportReplicas(context.Context, *ReportReplicasRequest) (*ReportReplicasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportReplicas not implemented")
+}
+func (UnimplementedMetadataServiceServer) ElectLeaders(context.Context, *ElectLeadersRequest) (*ElectLeadersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ElectLeaders not implemented")
+}
+func (UnimplementedMetadataServiceServer) AlterReassignments(context.Context, *AlterReassignmentsRequest) (*AlterReassignmentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AlterReassignments not implemented")
+}
+func (UnimplementedMetadataServiceServer) DrainNode(context.Context, *DrainNodeRequest) (*DrainNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainNode not implemented")
+}
+func (UnimplementedMetadataServiceServer) RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveNode not implemented")
+}
+func (UnimplementedMetadataServiceServer) Rebalance(context.Context, *RebalanceRequest) (*RebalanceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rebalance not implemented")
+}
+func (UnimplementedMetadataServiceServer) AlterClusterConfigs(context.Context, *AlterClusterConfigsRequest) (*AlterClusterConfigsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AlterClusterConfigs not implemented")
+}
+func (UnimplementedMetadataServiceServer) UpdateFeatures(context.Context, *UpdateFeaturesRequest) (*UpdateFeaturesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateFeatures not implemented")
+}
+func (UnimplementedMetadataServiceServer) Ping(context.Context, *PingRequest) (*PingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ping not implemented")
 }
 func (UnimplementedMetadataServiceServer) mustEmbedUnimplementedMetadataServiceServer() {}
 func (UnimplementedMetadataServiceServer) testEmbeddedByValue()                         {}
@@ -370,6 +558,186 @@ func _MetadataService_AllocateProducerIds_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MetadataService_AlterPartitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AlterPartitionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).AlterPartitions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_AlterPartitions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).AlterPartitions(ctx, req.(*AlterPartitionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_ReportReplicas_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportReplicasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).ReportReplicas(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_ReportReplicas_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).ReportReplicas(ctx, req.(*ReportReplicasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_ElectLeaders_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ElectLeadersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).ElectLeaders(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_ElectLeaders_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).ElectLeaders(ctx, req.(*ElectLeadersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_AlterReassignments_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AlterReassignmentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).AlterReassignments(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_AlterReassignments_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).AlterReassignments(ctx, req.(*AlterReassignmentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_DrainNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).DrainNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_DrainNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).DrainNode(ctx, req.(*DrainNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_RemoveNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).RemoveNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_RemoveNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).RemoveNode(ctx, req.(*RemoveNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_Rebalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RebalanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).Rebalance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_Rebalance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).Rebalance(ctx, req.(*RebalanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_AlterClusterConfigs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AlterClusterConfigsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).AlterClusterConfigs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_AlterClusterConfigs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).AlterClusterConfigs(ctx, req.(*AlterClusterConfigsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_UpdateFeatures_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateFeaturesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).UpdateFeatures(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_UpdateFeatures_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).UpdateFeatures(ctx, req.(*UpdateFeaturesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetadataService_Ping_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServiceServer).Ping(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetadataService_Ping_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServiceServer).Ping(ctx, req.(*PingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MetadataService_ServiceDesc is the grpc.ServiceDesc for MetadataService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -404,6 +772,46 @@ var MetadataService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AllocateProducerIds",
 			Handler:    _MetadataService_AllocateProducerIds_Handler,
+		},
+		{
+			MethodName: "AlterPartitions",
+			Handler:    _MetadataService_AlterPartitions_Handler,
+		},
+		{
+			MethodName: "ReportReplicas",
+			Handler:    _MetadataService_ReportReplicas_Handler,
+		},
+		{
+			MethodName: "ElectLeaders",
+			Handler:    _MetadataService_ElectLeaders_Handler,
+		},
+		{
+			MethodName: "AlterReassignments",
+			Handler:    _MetadataService_AlterReassignments_Handler,
+		},
+		{
+			MethodName: "DrainNode",
+			Handler:    _MetadataService_DrainNode_Handler,
+		},
+		{
+			MethodName: "RemoveNode",
+			Handler:    _MetadataService_RemoveNode_Handler,
+		},
+		{
+			MethodName: "Rebalance",
+			Handler:    _MetadataService_Rebalance_Handler,
+		},
+		{
+			MethodName: "AlterClusterConfigs",
+			Handler:    _MetadataService_AlterClusterConfigs_Handler,
+		},
+		{
+			MethodName: "UpdateFeatures",
+			Handler:    _MetadataService_UpdateFeatures_Handler,
+		},
+		{
+			MethodName: "Ping",
+			Handler:    _MetadataService_Ping_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -122,6 +122,88 @@ const (
 	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 45
 	// The server does not offer this.
 	ErrorReason_ERROR_REASON_UNIMPLEMENTED ErrorReason = 46
+	// The coordinator is reading its journal.
+	ErrorReason_ERROR_REASON_COORDINATOR_LOADING ErrorReason = 47
+	// No coordinator owns the shard yet.
+	ErrorReason_ERROR_REASON_COORDINATOR_UNAVAILABLE ErrorReason = 48
+	// The instance does not own the shard; metadata names the owner.
+	ErrorReason_ERROR_REASON_NOT_COORDINATOR ErrorReason = 49
+	// The group id is not legal.
+	ErrorReason_ERROR_REASON_INVALID_GROUP_ID ErrorReason = 50
+	// No group has this id.
+	ErrorReason_ERROR_REASON_UNKNOWN_GROUP ErrorReason = 51
+	// The group has no such member; it must join again.
+	ErrorReason_ERROR_REASON_UNKNOWN_MEMBER ErrorReason = 52
+	// The generation is not the group's.
+	ErrorReason_ERROR_REASON_ILLEGAL_GENERATION ErrorReason = 53
+	// The members have no protocol in common.
+	ErrorReason_ERROR_REASON_INCONSISTENT_GROUP_PROTOCOL ErrorReason = 54
+	// The session timeout is out of bounds.
+	ErrorReason_ERROR_REASON_INVALID_SESSION_TIMEOUT ErrorReason = 55
+	// The group rebalances; join again.
+	ErrorReason_ERROR_REASON_REBALANCE_IN_PROGRESS ErrorReason = 56
+	// The metadata of a committed offset is too large.
+	ErrorReason_ERROR_REASON_OFFSET_METADATA_TOO_LARGE ErrorReason = 57
+	// The member must join again with the id that it was given.
+	ErrorReason_ERROR_REASON_MEMBER_ID_REQUIRED ErrorReason = 58
+	// Another member took over the instance id.
+	ErrorReason_ERROR_REASON_FENCED_INSTANCE ErrorReason = 59
+	// The instance id is in use.
+	ErrorReason_ERROR_REASON_UNRELEASED_INSTANCE ErrorReason = 60
+	// The member was fenced and must join again.
+	ErrorReason_ERROR_REASON_FENCED_MEMBER_EPOCH ErrorReason = 61
+	// The member epoch is not the member's newest.
+	ErrorReason_ERROR_REASON_STALE_MEMBER_EPOCH ErrorReason = 62
+	// The server has no such assignor.
+	ErrorReason_ERROR_REASON_UNSUPPORTED_ASSIGNOR ErrorReason = 63
+	// The regular expression is not valid.
+	ErrorReason_ERROR_REASON_INVALID_REGULAR_EXPRESSION ErrorReason = 64
+	// The group has members.
+	ErrorReason_ERROR_REASON_GROUP_NOT_EMPTY ErrorReason = 65
+	// The group's members subscribe to the topic.
+	ErrorReason_ERROR_REASON_GROUP_SUBSCRIBED ErrorReason = 66
+	// The group has as many members as it may.
+	ErrorReason_ERROR_REASON_GROUP_FULL ErrorReason = 67
+	// A transaction that holds the offset has not ended.
+	ErrorReason_ERROR_REASON_UNSTABLE_OFFSET ErrorReason = 68
+	// The group has such a member of another kind.
+	ErrorReason_ERROR_REASON_DUPLICATE_GROUP_MEMBER ErrorReason = 69
+	// The transaction is not in a state for this.
+	ErrorReason_ERROR_REASON_INVALID_TRANSACTION_STATE ErrorReason = 70
+	// The producer id is not that of the transactional id.
+	ErrorReason_ERROR_REASON_INVALID_PRODUCER_MAPPING ErrorReason = 71
+	// The transaction timeout is out of bounds.
+	ErrorReason_ERROR_REASON_INVALID_TRANSACTION_TIMEOUT ErrorReason = 72
+	// The transaction before has not completed yet.
+	ErrorReason_ERROR_REASON_CONCURRENT_TRANSACTIONS ErrorReason = 73
+	// A newer coordinator owns the shard.
+	ErrorReason_ERROR_REASON_COORDINATOR_FENCED ErrorReason = 74
+	// No transaction has this id.
+	ErrorReason_ERROR_REASON_UNKNOWN_TRANSACTION ErrorReason = 75
+	// A newer producer uses the transactional id.
+	ErrorReason_ERROR_REASON_PRODUCER_FENCED ErrorReason = 76
+	// The transaction can only be aborted.
+	ErrorReason_ERROR_REASON_TRANSACTION_ABORTABLE ErrorReason = 77
+	// A proposed in-sync replica is fenced or of an old incarnation.
+	ErrorReason_ERROR_REASON_INELIGIBLE_REPLICA ErrorReason = 78
+	// The state that the change starts from is old.
+	ErrorReason_ERROR_REASON_INVALID_UPDATE_VERSION ErrorReason = 79
+	// The preferred leader is not in sync.
+	ErrorReason_ERROR_REASON_PREFERRED_LEADER_UNAVAILABLE ErrorReason = 80
+	// No replica may lead without losing records.
+	ErrorReason_ERROR_REASON_ELIGIBLE_LEADERS_UNAVAILABLE ErrorReason = 81
+	// The partition has that leader already.
+	ErrorReason_ERROR_REASON_ELECTION_NOT_NEEDED ErrorReason = 82
+	// The partition is not being moved.
+	ErrorReason_ERROR_REASON_NO_REASSIGNMENT ErrorReason = 83
+	// No node has this id.
+	ErrorReason_ERROR_REASON_UNKNOWN_NODE ErrorReason = 84
+	// A newer incarnation of the node is registered.
+	ErrorReason_ERROR_REASON_STALE_NODE_EPOCH ErrorReason = 85
+	// The feature cannot have this level.
+	ErrorReason_ERROR_REASON_FEATURE_UPDATE_FAILED ErrorReason = 86
+	// The token is not one that this cluster gave.
+	ErrorReason_ERROR_REASON_INVALID_TOKEN ErrorReason = 87
 )
 
 // Enum value maps for ErrorReason.
@@ -174,6 +256,47 @@ var (
 		44: "ERROR_REASON_METADATA_REGRESSED",
 		45: "ERROR_REASON_CANCELED",
 		46: "ERROR_REASON_UNIMPLEMENTED",
+		47: "ERROR_REASON_COORDINATOR_LOADING",
+		48: "ERROR_REASON_COORDINATOR_UNAVAILABLE",
+		49: "ERROR_REASON_NOT_COORDINATOR",
+		50: "ERROR_REASON_INVALID_GROUP_ID",
+		51: "ERROR_REASON_UNKNOWN_GROUP",
+		52: "ERROR_REASON_UNKNOWN_MEMBER",
+		53: "ERROR_REASON_ILLEGAL_GENERATION",
+		54: "ERROR_REASON_INCONSISTENT_GROUP_PROTOCOL",
+		55: "ERROR_REASON_INVALID_SESSION_TIMEOUT",
+		56: "ERROR_REASON_REBALANCE_IN_PROGRESS",
+		57: "ERROR_REASON_OFFSET_METADATA_TOO_LARGE",
+		58: "ERROR_REASON_MEMBER_ID_REQUIRED",
+		59: "ERROR_REASON_FENCED_INSTANCE",
+		60: "ERROR_REASON_UNRELEASED_INSTANCE",
+		61: "ERROR_REASON_FENCED_MEMBER_EPOCH",
+		62: "ERROR_REASON_STALE_MEMBER_EPOCH",
+		63: "ERROR_REASON_UNSUPPORTED_ASSIGNOR",
+		64: "ERROR_REASON_INVALID_REGULAR_EXPRESSION",
+		65: "ERROR_REASON_GROUP_NOT_EMPTY",
+		66: "ERROR_REASON_GROUP_SUBSCRIBED",
+		67: "ERROR_REASON_GROUP_FULL",
+		68: "ERROR_REASON_UNSTABLE_OFFSET",
+		69: "ERROR_REASON_DUPLICATE_GROUP_MEMBER",
+		70: "ERROR_REASON_INVALID_TRANSACTION_STATE",
+		71: "ERROR_REASON_INVALID_PRODUCER_MAPPING",
+		72: "ERROR_REASON_INVALID_TRANSACTION_TIMEOUT",
+		73: "ERROR_REASON_CONCURRENT_TRANSACTIONS",
+		74: "ERROR_REASON_COORDINATOR_FENCED",
+		75: "ERROR_REASON_UNKNOWN_TRANSACTION",
+		76: "ERROR_REASON_PRODUCER_FENCED",
+		77: "ERROR_REASON_TRANSACTION_ABORTABLE",
+		78: "ERROR_REASON_INELIGIBLE_REPLICA",
+		79: "ERROR_REASON_INVALID_UPDATE_VERSION",
+		80: "ERROR_REASON_PREFERRED_LEADER_UNAVAILABLE",
+		81: "ERROR_REASON_ELIGIBLE_LEADERS_UNAVAILABLE",
+		82: "ERROR_REASON_ELECTION_NOT_NEEDED",
+		83: "ERROR_REASON_NO_REASSIGNMENT",
+		84: "ERROR_REASON_UNKNOWN_NODE",
+		85: "ERROR_REASON_STALE_NODE_EPOCH",
+		86: "ERROR_REASON_FEATURE_UPDATE_FAILED",
+		87: "ERROR_REASON_INVALID_TOKEN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                      0,
@@ -223,6 +346,47 @@ var (
 		"ERROR_REASON_METADATA_REGRESSED":               44,
 		"ERROR_REASON_CANCELED":                         45,
 		"ERROR_REASON_UNIMPLEMENTED":                    46,
+		"ERROR_REASON_COORDINATOR_LOADING":              47,
+		"ERROR_REASON_COORDINATOR_UNAVAILABLE":          48,
+		"ERROR_REASON_NOT_COORDINATOR":                  49,
+		"ERROR_REASON_INVALID_GROUP_ID":                 50,
+		"ERROR_REASON_UNKNOWN_GROUP":                    51,
+		"ERROR_REASON_UNKNOWN_MEMBER":                   52,
+		"ERROR_REASON_ILLEGAL_GENERATION":               53,
+		"ERROR_REASON_INCONSISTENT_GROUP_PROTOCOL":      54,
+		"ERROR_REASON_INVALID_SESSION_TIMEOUT":          55,
+		"ERROR_REASON_REBALANCE_IN_PROGRESS":            56,
+		"ERROR_REASON_OFFSET_METADATA_TOO_LARGE":        57,
+		"ERROR_REASON_MEMBER_ID_REQUIRED":               58,
+		"ERROR_REASON_FENCED_INSTANCE":                  59,
+		"ERROR_REASON_UNRELEASED_INSTANCE":              60,
+		"ERROR_REASON_FENCED_MEMBER_EPOCH":              61,
+		"ERROR_REASON_STALE_MEMBER_EPOCH":               62,
+		"ERROR_REASON_UNSUPPORTED_ASSIGNOR":             63,
+		"ERROR_REASON_INVALID_REGULAR_EXPRESSION":       64,
+		"ERROR_REASON_GROUP_NOT_EMPTY":                  65,
+		"ERROR_REASON_GROUP_SUBSCRIBED":                 66,
+		"ERROR_REASON_GROUP_FULL":                       67,
+		"ERROR_REASON_UNSTABLE_OFFSET":                  68,
+		"ERROR_REASON_DUPLICATE_GROUP_MEMBER":           69,
+		"ERROR_REASON_INVALID_TRANSACTION_STATE":        70,
+		"ERROR_REASON_INVALID_PRODUCER_MAPPING":         71,
+		"ERROR_REASON_INVALID_TRANSACTION_TIMEOUT":      72,
+		"ERROR_REASON_CONCURRENT_TRANSACTIONS":          73,
+		"ERROR_REASON_COORDINATOR_FENCED":               74,
+		"ERROR_REASON_UNKNOWN_TRANSACTION":              75,
+		"ERROR_REASON_PRODUCER_FENCED":                  76,
+		"ERROR_REASON_TRANSACTION_ABORTABLE":            77,
+		"ERROR_REASON_INELIGIBLE_REPLICA":               78,
+		"ERROR_REASON_INVALID_UPDATE_VERSION":           79,
+		"ERROR_REASON_PREFERRED_LEADER_UNAVAILABLE":     80,
+		"ERROR_REASON_ELIGIBLE_LEADERS_UNAVAILABLE":     81,
+		"ERROR_REASON_ELECTION_NOT_NEEDED":              82,
+		"ERROR_REASON_NO_REASSIGNMENT":                  83,
+		"ERROR_REASON_UNKNOWN_NODE":                     84,
+		"ERROR_REASON_STALE_NODE_EPOCH":                 85,
+		"ERROR_REASON_FEATURE_UPDATE_FAILED":            86,
+		"ERROR_REASON_INVALID_TOKEN":                    87,
 	}
 )
 
@@ -257,7 +421,7 @@ var File_moldau_v1_error_proto protoreflect.FileDescriptor
 
 const file_moldau_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x15moldau/v1/error.proto\x12\tmoldau.v1*\x9b\r\n" +
+	"\x15moldau/v1/error.proto\x12\tmoldau.v1*\xbd\x19\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12!\n" +
@@ -306,7 +470,48 @@ const file_moldau_v1_error_proto_rawDesc = "" +
 	"\x1bERROR_REASON_STALE_REVISION\x10+\x12#\n" +
 	"\x1fERROR_REASON_METADATA_REGRESSED\x10,\x12\x19\n" +
 	"\x15ERROR_REASON_CANCELED\x10-\x12\x1e\n" +
-	"\x1aERROR_REASON_UNIMPLEMENTED\x10.B\x89\x01\n" +
+	"\x1aERROR_REASON_UNIMPLEMENTED\x10.\x12$\n" +
+	" ERROR_REASON_COORDINATOR_LOADING\x10/\x12(\n" +
+	"$ERROR_REASON_COORDINATOR_UNAVAILABLE\x100\x12 \n" +
+	"\x1cERROR_REASON_NOT_COORDINATOR\x101\x12!\n" +
+	"\x1dERROR_REASON_INVALID_GROUP_ID\x102\x12\x1e\n" +
+	"\x1aERROR_REASON_UNKNOWN_GROUP\x103\x12\x1f\n" +
+	"\x1bERROR_REASON_UNKNOWN_MEMBER\x104\x12#\n" +
+	"\x1fERROR_REASON_ILLEGAL_GENERATION\x105\x12,\n" +
+	"(ERROR_REASON_INCONSISTENT_GROUP_PROTOCOL\x106\x12(\n" +
+	"$ERROR_REASON_INVALID_SESSION_TIMEOUT\x107\x12&\n" +
+	"\"ERROR_REASON_REBALANCE_IN_PROGRESS\x108\x12*\n" +
+	"&ERROR_REASON_OFFSET_METADATA_TOO_LARGE\x109\x12#\n" +
+	"\x1fERROR_REASON_MEMBER_ID_REQUIRED\x10:\x12 \n" +
+	"\x1cERROR_REASON_FENCED_INSTANCE\x10;\x12$\n" +
+	" ERROR_REASON_UNRELEASED_INSTANCE\x10<\x12$\n" +
+	" ERROR_REASON_FENCED_MEMBER_EPOCH\x10=\x12#\n" +
+	"\x1fERROR_REASON_STALE_MEMBER_EPOCH\x10>\x12%\n" +
+	"!ERROR_REASON_UNSUPPORTED_ASSIGNOR\x10?\x12+\n" +
+	"'ERROR_REASON_INVALID_REGULAR_EXPRESSION\x10@\x12 \n" +
+	"\x1cERROR_REASON_GROUP_NOT_EMPTY\x10A\x12!\n" +
+	"\x1dERROR_REASON_GROUP_SUBSCRIBED\x10B\x12\x1b\n" +
+	"\x17ERROR_REASON_GROUP_FULL\x10C\x12 \n" +
+	"\x1cERROR_REASON_UNSTABLE_OFFSET\x10D\x12'\n" +
+	"#ERROR_REASON_DUPLICATE_GROUP_MEMBER\x10E\x12*\n" +
+	"&ERROR_REASON_INVALID_TRANSACTION_STATE\x10F\x12)\n" +
+	"%ERROR_REASON_INVALID_PRODUCER_MAPPING\x10G\x12,\n" +
+	"(ERROR_REASON_INVALID_TRANSACTION_TIMEOUT\x10H\x12(\n" +
+	"$ERROR_REASON_CONCURRENT_TRANSACTIONS\x10I\x12#\n" +
+	"\x1fERROR_REASON_COORDINATOR_FENCED\x10J\x12$\n" +
+	" ERROR_REASON_UNKNOWN_TRANSACTION\x10K\x12 \n" +
+	"\x1cERROR_REASON_PRODUCER_FENCED\x10L\x12&\n" +
+	"\"ERROR_REASON_TRANSACTION_ABORTABLE\x10M\x12#\n" +
+	"\x1fERROR_REASON_INELIGIBLE_REPLICA\x10N\x12'\n" +
+	"#ERROR_REASON_INVALID_UPDATE_VERSION\x10O\x12-\n" +
+	")ERROR_REASON_PREFERRED_LEADER_UNAVAILABLE\x10P\x12-\n" +
+	")ERROR_REASON_ELIGIBLE_LEADERS_UNAVAILABLE\x10Q\x12$\n" +
+	" ERROR_REASON_ELECTION_NOT_NEEDED\x10R\x12 \n" +
+	"\x1cERROR_REASON_NO_REASSIGNMENT\x10S\x12\x1d\n" +
+	"\x19ERROR_REASON_UNKNOWN_NODE\x10T\x12!\n" +
+	"\x1dERROR_REASON_STALE_NODE_EPOCH\x10U\x12&\n" +
+	"\"ERROR_REASON_FEATURE_UPDATE_FAILED\x10V\x12\x1e\n" +
+	"\x1aERROR_REASON_INVALID_TOKEN\x10WB\x89\x01\n" +
 	"\rcom.moldau.v1B\n" +
 	"ErrorProtoP\x01Z'moldau.dev/proto/gen/moldau/v1;moldauv1\xa2\x02\x03MXX\xaa\x02\tMoldau.V1\xca\x02\tMoldau\\V1\xe2\x02\x15Moldau\\V1\\GPBMetadata\xea\x02\n" +
 	"Moldau::V1b\x06proto3"

@@ -163,8 +163,14 @@ type AppendPartition struct {
 	SizeBytes int32 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// Append only if the log ends here.
 	ExpectedOffset *int64 `protobuf:"varint,5,opt,name=expected_offset,json=expectedOffset,proto3,oneof" json:"expected_offset,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Epoch of the shard that appends to its journal; a lower one than was seen
+	// is refused (T1). 0 is none.
+	OwnerEpoch int64 `protobuf:"varint,6,opt,name=owner_epoch,json=ownerEpoch,proto3" json:"owner_epoch,omitempty"`
+	// What a VERIFY answer gave and the coordinator has confirmed (T7); 0 is
+	// none.
+	Guard         int64 `protobuf:"varint,7,opt,name=guard,proto3" json:"guard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AppendPartition) Reset() {
@@ -232,6 +238,20 @@ func (x *AppendPartition) GetExpectedOffset() int64 {
 	return 0
 }
 
+func (x *AppendPartition) GetOwnerEpoch() int64 {
+	if x != nil {
+		return x.OwnerEpoch
+	}
+	return 0
+}
+
+func (x *AppendPartition) GetGuard() int64 {
+	if x != nil {
+		return x.Guard
+	}
+	return 0
+}
+
 // AppendResponse answers by partition, in the order asked.
 type AppendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -292,7 +312,11 @@ type AppendResult struct {
 	// Epoch of the leader.
 	LeaderEpoch int32 `protobuf:"varint,5,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	// It had been appended before; the offsets are those of the first time.
-	Duplicate     bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	Duplicate bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// Nothing was appended: the transaction's coordinator must first add or
+	// verify the partition, and the append be repeated with this guard (T7). 0
+	// is none.
+	VerifyGuard   int64 `protobuf:"varint,7,opt,name=verify_guard,json=verifyGuard,proto3" json:"verify_guard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,6 +391,13 @@ func (x *AppendResult) GetDuplicate() bool {
 		return x.Duplicate
 	}
 	return false
+}
+
+func (x *AppendResult) GetVerifyGuard() int64 {
+	if x != nil {
+		return x.VerifyGuard
+	}
+	return 0
 }
 
 // FetchRequest reads several partitions.
@@ -463,9 +494,15 @@ type FetchPartition struct {
 	// Offset to read from.
 	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
 	// About how many bytes to answer with at the most.
-	MaxBytes      int32 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxBytes int32 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	// Epoch of the shard that reads its journal; from now on a lower one may not
+	// append (T1). 0 is none.
+	OwnerEpoch int64 `protobuf:"varint,6,opt,name=owner_epoch,json=ownerEpoch,proto3" json:"owner_epoch,omitempty"`
+	// Epoch of the last record that the caller has: where the log has
+	// another one there, the answer is where it diverges (KIP-595).
+	LastFetchedEpoch *int32 `protobuf:"varint,7,opt,name=last_fetched_epoch,json=lastFetchedEpoch,proto3,oneof" json:"last_fetched_epoch,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *FetchPartition) Reset() {
@@ -529,6 +566,20 @@ func (x *FetchPartition) GetOffset() int64 {
 func (x *FetchPartition) GetMaxBytes() int32 {
 	if x != nil {
 		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *FetchPartition) GetOwnerEpoch() int64 {
+	if x != nil {
+		return x.OwnerEpoch
+	}
+	return 0
+}
+
+func (x *FetchPartition) GetLastFetchedEpoch() int32 {
+	if x != nil && x.LastFetchedEpoch != nil {
+		return *x.LastFetchedEpoch
 	}
 	return 0
 }
@@ -604,7 +655,9 @@ type FetchResult struct {
 	// Epoch of the leader.
 	LeaderEpoch int32 `protobuf:"varint,6,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	// Aborted transactions in the range, by first offset.
-	Aborted       []*AbortedTransaction `protobuf:"bytes,7,rep,name=aborted,proto3" json:"aborted,omitempty"`
+	Aborted []*AbortedTransaction `protobuf:"bytes,7,rep,name=aborted,proto3" json:"aborted,omitempty"`
+	// Where the caller's log and this one part; nothing was read then.
+	Diverging     *EpochEnd `protobuf:"bytes,8,opt,name=diverging,proto3" json:"diverging,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,6 +741,68 @@ func (x *FetchResult) GetAborted() []*AbortedTransaction {
 	return nil
 }
 
+func (x *FetchResult) GetDiverging() *EpochEnd {
+	if x != nil {
+		return x.Diverging
+	}
+	return nil
+}
+
+// EpochEnd tells where a leader epoch ends.
+type EpochEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The epoch.
+	Epoch int32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The offset after its last record.
+	EndOffset     int64 `protobuf:"varint,2,opt,name=end_offset,json=endOffset,proto3" json:"end_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EpochEnd) Reset() {
+	*x = EpochEnd{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EpochEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EpochEnd) ProtoMessage() {}
+
+func (x *EpochEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EpochEnd.ProtoReflect.Descriptor instead.
+func (*EpochEnd) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EpochEnd) GetEpoch() int32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *EpochEnd) GetEndOffset() int64 {
+	if x != nil {
+		return x.EndOffset
+	}
+	return 0
+}
+
 // AbortedTransaction tells readers what to skip.
 type AbortedTransaction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -701,7 +816,7 @@ type AbortedTransaction struct {
 
 func (x *AbortedTransaction) Reset() {
 	*x = AbortedTransaction{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[9]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +828,7 @@ func (x *AbortedTransaction) String() string {
 func (*AbortedTransaction) ProtoMessage() {}
 
 func (x *AbortedTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[9]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +841,7 @@ func (x *AbortedTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortedTransaction.ProtoReflect.Descriptor instead.
 func (*AbortedTransaction) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{9}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AbortedTransaction) GetProducerId() int64 {
@@ -756,7 +871,7 @@ type ListOffsetsRequest struct {
 
 func (x *ListOffsetsRequest) Reset() {
 	*x = ListOffsetsRequest{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[10]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +883,7 @@ func (x *ListOffsetsRequest) String() string {
 func (*ListOffsetsRequest) ProtoMessage() {}
 
 func (x *ListOffsetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[10]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +896,7 @@ func (x *ListOffsetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffsetsRequest.ProtoReflect.Descriptor instead.
 func (*ListOffsetsRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{10}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListOffsetsRequest) GetPartitions() []*ListOffsetsPartition {
@@ -815,7 +930,7 @@ type ListOffsetsPartition struct {
 
 func (x *ListOffsetsPartition) Reset() {
 	*x = ListOffsetsPartition{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[11]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +942,7 @@ func (x *ListOffsetsPartition) String() string {
 func (*ListOffsetsPartition) ProtoMessage() {}
 
 func (x *ListOffsetsPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[11]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +955,7 @@ func (x *ListOffsetsPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffsetsPartition.ProtoReflect.Descriptor instead.
 func (*ListOffsetsPartition) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{11}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListOffsetsPartition) GetTopicId() []byte {
@@ -882,7 +997,7 @@ type ListOffsetsResponse struct {
 
 func (x *ListOffsetsResponse) Reset() {
 	*x = ListOffsetsResponse{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[12]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1009,7 @@ func (x *ListOffsetsResponse) String() string {
 func (*ListOffsetsResponse) ProtoMessage() {}
 
 func (x *ListOffsetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[12]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1022,7 @@ func (x *ListOffsetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffsetsResponse.ProtoReflect.Descriptor instead.
 func (*ListOffsetsResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{12}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListOffsetsResponse) GetResults() []*ListOffsetsResult {
@@ -934,7 +1049,7 @@ type ListOffsetsResult struct {
 
 func (x *ListOffsetsResult) Reset() {
 	*x = ListOffsetsResult{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[13]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1061,7 @@ func (x *ListOffsetsResult) String() string {
 func (*ListOffsetsResult) ProtoMessage() {}
 
 func (x *ListOffsetsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[13]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1074,7 @@ func (x *ListOffsetsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffsetsResult.ProtoReflect.Descriptor instead.
 func (*ListOffsetsResult) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{13}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListOffsetsResult) GetError() *PartitionError {
@@ -1001,7 +1116,7 @@ type DeleteRecordsRequest struct {
 
 func (x *DeleteRecordsRequest) Reset() {
 	*x = DeleteRecordsRequest{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[14]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1128,7 @@ func (x *DeleteRecordsRequest) String() string {
 func (*DeleteRecordsRequest) ProtoMessage() {}
 
 func (x *DeleteRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[14]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1141,7 @@ func (x *DeleteRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRecordsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{14}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteRecordsRequest) GetPartitions() []*DeleteRecordsPartition {
@@ -1051,7 +1166,7 @@ type DeleteRecordsPartition struct {
 
 func (x *DeleteRecordsPartition) Reset() {
 	*x = DeleteRecordsPartition{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[15]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1178,7 @@ func (x *DeleteRecordsPartition) String() string {
 func (*DeleteRecordsPartition) ProtoMessage() {}
 
 func (x *DeleteRecordsPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[15]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1191,7 @@ func (x *DeleteRecordsPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRecordsPartition.ProtoReflect.Descriptor instead.
 func (*DeleteRecordsPartition) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{15}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteRecordsPartition) GetTopicId() []byte {
@@ -1111,7 +1226,7 @@ type DeleteRecordsResponse struct {
 
 func (x *DeleteRecordsResponse) Reset() {
 	*x = DeleteRecordsResponse{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[16]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1238,7 @@ func (x *DeleteRecordsResponse) String() string {
 func (*DeleteRecordsResponse) ProtoMessage() {}
 
 func (x *DeleteRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[16]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1251,7 @@ func (x *DeleteRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRecordsResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{16}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteRecordsResponse) GetResults() []*DeleteRecordsResult {
@@ -1159,7 +1274,7 @@ type DeleteRecordsResult struct {
 
 func (x *DeleteRecordsResult) Reset() {
 	*x = DeleteRecordsResult{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[17]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1286,7 @@ func (x *DeleteRecordsResult) String() string {
 func (*DeleteRecordsResult) ProtoMessage() {}
 
 func (x *DeleteRecordsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[17]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1299,7 @@ func (x *DeleteRecordsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRecordsResult.ProtoReflect.Descriptor instead.
 func (*DeleteRecordsResult) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{17}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteRecordsResult) GetError() *PartitionError {
@@ -1212,7 +1327,7 @@ type DescribeReplicasRequest struct {
 
 func (x *DescribeReplicasRequest) Reset() {
 	*x = DescribeReplicasRequest{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[18]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1339,7 @@ func (x *DescribeReplicasRequest) String() string {
 func (*DescribeReplicasRequest) ProtoMessage() {}
 
 func (x *DescribeReplicasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[18]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1352,7 @@ func (x *DescribeReplicasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReplicasRequest.ProtoReflect.Descriptor instead.
 func (*DescribeReplicasRequest) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{18}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DescribeReplicasRequest) GetTopicIds() [][]byte {
@@ -1258,7 +1373,7 @@ type DescribeReplicasResponse struct {
 
 func (x *DescribeReplicasResponse) Reset() {
 	*x = DescribeReplicasResponse{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[19]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1385,7 @@ func (x *DescribeReplicasResponse) String() string {
 func (*DescribeReplicasResponse) ProtoMessage() {}
 
 func (x *DescribeReplicasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[19]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1398,7 @@ func (x *DescribeReplicasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReplicasResponse.ProtoReflect.Descriptor instead.
 func (*DescribeReplicasResponse) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{19}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DescribeReplicasResponse) GetReplicas() []*ReplicaState {
@@ -1311,14 +1426,18 @@ type ReplicaState struct {
 	// Number of segments.
 	SegmentCount int32 `protobuf:"varint,7,opt,name=segment_count,json=segmentCount,proto3" json:"segment_count,omitempty"`
 	// Why it is not served; empty where it is.
-	Fault         string `protobuf:"bytes,8,opt,name=fault,proto3" json:"fault,omitempty"`
+	Fault string `protobuf:"bytes,8,opt,name=fault,proto3" json:"fault,omitempty"`
+	// First offset that a committed read cannot reach yet.
+	LastStableOffset int64 `protobuf:"varint,9,opt,name=last_stable_offset,json=lastStableOffset,proto3" json:"last_stable_offset,omitempty"`
+	// Whether the replica leads.
+	Leads         bool `protobuf:"varint,10,opt,name=leads,proto3" json:"leads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplicaState) Reset() {
 	*x = ReplicaState{}
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[20]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1449,7 @@ func (x *ReplicaState) String() string {
 func (*ReplicaState) ProtoMessage() {}
 
 func (x *ReplicaState) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[20]
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1462,7 @@ func (x *ReplicaState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaState.ProtoReflect.Descriptor instead.
 func (*ReplicaState) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{20}
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplicaState) GetTopicId() []byte {
@@ -1402,6 +1521,766 @@ func (x *ReplicaState) GetFault() string {
 	return ""
 }
 
+func (x *ReplicaState) GetLastStableOffset() int64 {
+	if x != nil {
+		return x.LastStableOffset
+	}
+	return 0
+}
+
+func (x *ReplicaState) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
+// OffsetsForEpochRequest asks where epochs end.
+type OffsetsForEpochRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partitions.
+	Partitions    []*OffsetsForEpochPartition `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OffsetsForEpochRequest) Reset() {
+	*x = OffsetsForEpochRequest{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OffsetsForEpochRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OffsetsForEpochRequest) ProtoMessage() {}
+
+func (x *OffsetsForEpochRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OffsetsForEpochRequest.ProtoReflect.Descriptor instead.
+func (*OffsetsForEpochRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *OffsetsForEpochRequest) GetPartitions() []*OffsetsForEpochPartition {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// OffsetsForEpochPartition asks where one epoch ends.
+type OffsetsForEpochPartition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The leader epoch that the caller knows, or -1.
+	CurrentLeaderEpoch int32 `protobuf:"varint,3,opt,name=current_leader_epoch,json=currentLeaderEpoch,proto3" json:"current_leader_epoch,omitempty"`
+	// The epoch asked for.
+	Epoch         int32 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OffsetsForEpochPartition) Reset() {
+	*x = OffsetsForEpochPartition{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OffsetsForEpochPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OffsetsForEpochPartition) ProtoMessage() {}
+
+func (x *OffsetsForEpochPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OffsetsForEpochPartition.ProtoReflect.Descriptor instead.
+func (*OffsetsForEpochPartition) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *OffsetsForEpochPartition) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *OffsetsForEpochPartition) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *OffsetsForEpochPartition) GetCurrentLeaderEpoch() int32 {
+	if x != nil {
+		return x.CurrentLeaderEpoch
+	}
+	return 0
+}
+
+func (x *OffsetsForEpochPartition) GetEpoch() int32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// OffsetsForEpochResponse answers by partition, in the order asked.
+type OffsetsForEpochResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A result each.
+	Results       []*OffsetsForEpochResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OffsetsForEpochResponse) Reset() {
+	*x = OffsetsForEpochResponse{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OffsetsForEpochResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OffsetsForEpochResponse) ProtoMessage() {}
+
+func (x *OffsetsForEpochResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OffsetsForEpochResponse.ProtoReflect.Descriptor instead.
+func (*OffsetsForEpochResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *OffsetsForEpochResponse) GetResults() []*OffsetsForEpochResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// OffsetsForEpochResult tells where an epoch ends.
+type OffsetsForEpochResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it was not looked up.
+	Error *PartitionError `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// The largest epoch up to the one asked for, and its end; -1 where there is
+	// none.
+	End           *EpochEnd `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OffsetsForEpochResult) Reset() {
+	*x = OffsetsForEpochResult{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OffsetsForEpochResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OffsetsForEpochResult) ProtoMessage() {}
+
+func (x *OffsetsForEpochResult) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OffsetsForEpochResult.ProtoReflect.Descriptor instead.
+func (*OffsetsForEpochResult) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *OffsetsForEpochResult) GetError() *PartitionError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *OffsetsForEpochResult) GetEnd() *EpochEnd {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+// WriteMarkersRequest ends transactions.
+type WriteMarkersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The markers.
+	Markers       []*Marker `protobuf:"bytes,1,rep,name=markers,proto3" json:"markers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteMarkersRequest) Reset() {
+	*x = WriteMarkersRequest{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteMarkersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteMarkersRequest) ProtoMessage() {}
+
+func (x *WriteMarkersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteMarkersRequest.ProtoReflect.Descriptor instead.
+func (*WriteMarkersRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WriteMarkersRequest) GetMarkers() []*Marker {
+	if x != nil {
+		return x.Markers
+	}
+	return nil
+}
+
+// Marker ends one transaction in some partitions.
+type Marker struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Producer.
+	ProducerId int64 `protobuf:"varint,1,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	// Epoch that the marker carries: after transaction version 2 one more than
+	// the transaction's.
+	ProducerEpoch int32 `protobuf:"varint,2,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	// Epoch of the coordinator's shard; a lower one than was seen for the
+	// producer is refused.
+	CoordinatorEpoch int64 `protobuf:"varint,3,opt,name=coordinator_epoch,json=coordinatorEpoch,proto3" json:"coordinator_epoch,omitempty"`
+	// 1 or 2: the protocol that the transaction was under.
+	TransactionVersion int32 `protobuf:"varint,4,opt,name=transaction_version,json=transactionVersion,proto3" json:"transaction_version,omitempty"`
+	// Commit, else abort.
+	Commit bool `protobuf:"varint,5,opt,name=commit,proto3" json:"commit,omitempty"`
+	// The partitions.
+	Partitions    []*MarkerPartition `protobuf:"bytes,6,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Marker) Reset() {
+	*x = Marker{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Marker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Marker) ProtoMessage() {}
+
+func (x *Marker) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Marker.ProtoReflect.Descriptor instead.
+func (*Marker) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Marker) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *Marker) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *Marker) GetCoordinatorEpoch() int64 {
+	if x != nil {
+		return x.CoordinatorEpoch
+	}
+	return 0
+}
+
+func (x *Marker) GetTransactionVersion() int32 {
+	if x != nil {
+		return x.TransactionVersion
+	}
+	return 0
+}
+
+func (x *Marker) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+func (x *Marker) GetPartitions() []*MarkerPartition {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// MarkerPartition names a partition that a marker goes to.
+type MarkerPartition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition     int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkerPartition) Reset() {
+	*x = MarkerPartition{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkerPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkerPartition) ProtoMessage() {}
+
+func (x *MarkerPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkerPartition.ProtoReflect.Descriptor instead.
+func (*MarkerPartition) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *MarkerPartition) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *MarkerPartition) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+// WriteMarkersResponse answers by marker, in the order asked.
+type WriteMarkersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A result each.
+	Results       []*MarkerResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteMarkersResponse) Reset() {
+	*x = WriteMarkersResponse{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteMarkersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteMarkersResponse) ProtoMessage() {}
+
+func (x *WriteMarkersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteMarkersResponse.ProtoReflect.Descriptor instead.
+func (*WriteMarkersResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *WriteMarkersResponse) GetResults() []*MarkerResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// MarkerResult answers by partition, in the order asked.
+type MarkerResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An error each, with an empty reason where the marker is below the high
+	// watermark.
+	Errors        []*PartitionError `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkerResult) Reset() {
+	*x = MarkerResult{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkerResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkerResult) ProtoMessage() {}
+
+func (x *MarkerResult) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkerResult.ProtoReflect.Descriptor instead.
+func (*MarkerResult) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MarkerResult) GetErrors() []*PartitionError {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+// DescribeProducersRequest asks for producers.
+type DescribeProducersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partitions; any replica answers.
+	Partitions    []*MarkerPartition `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeProducersRequest) Reset() {
+	*x = DescribeProducersRequest{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeProducersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeProducersRequest) ProtoMessage() {}
+
+func (x *DescribeProducersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeProducersRequest.ProtoReflect.Descriptor instead.
+func (*DescribeProducersRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *DescribeProducersRequest) GetPartitions() []*MarkerPartition {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// DescribeProducersResponse answers by partition, in the order asked.
+type DescribeProducersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A result each.
+	Results       []*PartitionProducers `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeProducersResponse) Reset() {
+	*x = DescribeProducersResponse{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeProducersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeProducersResponse) ProtoMessage() {}
+
+func (x *DescribeProducersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeProducersResponse.ProtoReflect.Descriptor instead.
+func (*DescribeProducersResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DescribeProducersResponse) GetResults() []*PartitionProducers {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// PartitionProducers are the producers that one partition knows.
+type PartitionProducers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why they are not known.
+	Error *PartitionError `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// A producer each, by id.
+	Producers     []*ProducerState `protobuf:"bytes,2,rep,name=producers,proto3" json:"producers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionProducers) Reset() {
+	*x = PartitionProducers{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionProducers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionProducers) ProtoMessage() {}
+
+func (x *PartitionProducers) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionProducers.ProtoReflect.Descriptor instead.
+func (*PartitionProducers) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *PartitionProducers) GetError() *PartitionError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *PartitionProducers) GetProducers() []*ProducerState {
+	if x != nil {
+		return x.Producers
+	}
+	return nil
+}
+
+// ProducerState is one producer of one partition.
+type ProducerState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Producer.
+	ProducerId int64 `protobuf:"varint,1,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	// Its epoch.
+	ProducerEpoch int32 `protobuf:"varint,2,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	// Sequence of its last record, or -1.
+	LastSequence int32 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// When it last appended, in milliseconds.
+	LastTimestampMs int64 `protobuf:"varint,4,opt,name=last_timestamp_ms,json=lastTimestampMs,proto3" json:"last_timestamp_ms,omitempty"`
+	// Epoch of the coordinator that last wrote a marker, or -1.
+	CoordinatorEpoch int64 `protobuf:"varint,5,opt,name=coordinator_epoch,json=coordinatorEpoch,proto3" json:"coordinator_epoch,omitempty"`
+	// First offset of its open transaction, or -1.
+	TransactionStart int64 `protobuf:"varint,6,opt,name=transaction_start,json=transactionStart,proto3" json:"transaction_start,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ProducerState) Reset() {
+	*x = ProducerState{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProducerState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProducerState) ProtoMessage() {}
+
+func (x *ProducerState) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProducerState.ProtoReflect.Descriptor instead.
+func (*ProducerState) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ProducerState) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *ProducerState) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *ProducerState) GetLastSequence() int32 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
+func (x *ProducerState) GetLastTimestampMs() int64 {
+	if x != nil {
+		return x.LastTimestampMs
+	}
+	return 0
+}
+
+func (x *ProducerState) GetCoordinatorEpoch() int64 {
+	if x != nil {
+		return x.CoordinatorEpoch
+	}
+	return 0
+}
+
+func (x *ProducerState) GetTransactionStart() int64 {
+	if x != nil {
+		return x.TransactionStart
+	}
+	return 0
+}
+
 var File_moldau_internal_storage_v1_storage_service_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
@@ -1419,17 +2298,20 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"partitions\x18\x01 \x03(\v2+.moldau.internal.storage.v1.AppendPartitionR\n" +
 	"partitions\x12#\n" +
 	"\x04acks\x18\x02 \x01(\x0e2\x0f.moldau.v1.AcksR\x04acks\x12\x18\n" +
-	"\abatches\x18\x0f \x01(\fR\abatches\"\xce\x01\n" +
+	"\abatches\x18\x0f \x01(\fR\abatches\"\x85\x02\n" +
 	"\x0fAppendPartition\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12!\n" +
 	"\fleader_epoch\x18\x03 \x01(\x05R\vleaderEpoch\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x04 \x01(\x05R\tsizeBytes\x12,\n" +
-	"\x0fexpected_offset\x18\x05 \x01(\x03H\x00R\x0eexpectedOffset\x88\x01\x01B\x12\n" +
+	"\x0fexpected_offset\x18\x05 \x01(\x03H\x00R\x0eexpectedOffset\x88\x01\x01\x12\x1f\n" +
+	"\vowner_epoch\x18\x06 \x01(\x03R\n" +
+	"ownerEpoch\x12\x14\n" +
+	"\x05guard\x18\a \x01(\x03R\x05guardB\x12\n" +
 	"\x10_expected_offset\"T\n" +
 	"\x0eAppendResponse\x12B\n" +
-	"\aresults\x18\x01 \x03(\v2(.moldau.internal.storage.v1.AppendResultR\aresults\"\x89\x02\n" +
+	"\aresults\x18\x01 \x03(\v2(.moldau.internal.storage.v1.AppendResultR\aresults\"\xac\x02\n" +
 	"\fAppendResult\x12@\n" +
 	"\x05error\x18\x01 \x01(\v2*.moldau.internal.storage.v1.PartitionErrorR\x05error\x12\x1f\n" +
 	"\vbase_offset\x18\x02 \x01(\x03R\n" +
@@ -1437,7 +2319,8 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\x12log_append_time_ms\x18\x03 \x01(\x03R\x0flogAppendTimeMs\x12(\n" +
 	"\x10log_start_offset\x18\x04 \x01(\x03R\x0elogStartOffset\x12!\n" +
 	"\fleader_epoch\x18\x05 \x01(\x05R\vleaderEpoch\x12\x1c\n" +
-	"\tduplicate\x18\x06 \x01(\bR\tduplicate\"\xdb\x01\n" +
+	"\tduplicate\x18\x06 \x01(\bR\tduplicate\x12!\n" +
+	"\fverify_guard\x18\a \x01(\x03R\vverifyGuard\"\xdb\x01\n" +
 	"\fFetchRequest\x12J\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2*.moldau.internal.storage.v1.FetchPartitionR\n" +
@@ -1445,16 +2328,20 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\tmin_bytes\x18\x02 \x01(\x05R\bminBytes\x12\x1b\n" +
 	"\tmax_bytes\x18\x03 \x01(\x05R\bmaxBytes\x12\x1e\n" +
 	"\vmax_wait_ms\x18\x04 \x01(\x05R\tmaxWaitMs\x12%\n" +
-	"\x0eread_committed\x18\x05 \x01(\bR\rreadCommitted\"\xa1\x01\n" +
+	"\x0eread_committed\x18\x05 \x01(\bR\rreadCommitted\"\x8c\x02\n" +
 	"\x0eFetchPartition\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12!\n" +
 	"\fleader_epoch\x18\x03 \x01(\x05R\vleaderEpoch\x12\x16\n" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x1b\n" +
-	"\tmax_bytes\x18\x05 \x01(\x05R\bmaxBytes\"l\n" +
+	"\tmax_bytes\x18\x05 \x01(\x05R\bmaxBytes\x12\x1f\n" +
+	"\vowner_epoch\x18\x06 \x01(\x03R\n" +
+	"ownerEpoch\x121\n" +
+	"\x12last_fetched_epoch\x18\a \x01(\x05H\x00R\x10lastFetchedEpoch\x88\x01\x01B\x15\n" +
+	"\x13_last_fetched_epoch\"l\n" +
 	"\rFetchResponse\x12A\n" +
 	"\aresults\x18\x01 \x03(\v2'.moldau.internal.storage.v1.FetchResultR\aresults\x12\x18\n" +
-	"\abatches\x18\x0f \x01(\fR\abatches\"\xda\x02\n" +
+	"\abatches\x18\x0f \x01(\fR\abatches\"\x9e\x03\n" +
 	"\vFetchResult\x12@\n" +
 	"\x05error\x18\x01 \x01(\v2*.moldau.internal.storage.v1.PartitionErrorR\x05error\x12\x1d\n" +
 	"\n" +
@@ -1463,7 +2350,12 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\x12last_stable_offset\x18\x04 \x01(\x03R\x10lastStableOffset\x12(\n" +
 	"\x10log_start_offset\x18\x05 \x01(\x03R\x0elogStartOffset\x12!\n" +
 	"\fleader_epoch\x18\x06 \x01(\x05R\vleaderEpoch\x12H\n" +
-	"\aaborted\x18\a \x03(\v2..moldau.internal.storage.v1.AbortedTransactionR\aaborted\"X\n" +
+	"\aaborted\x18\a \x03(\v2..moldau.internal.storage.v1.AbortedTransactionR\aaborted\x12B\n" +
+	"\tdiverging\x18\b \x01(\v2$.moldau.internal.storage.v1.EpochEndR\tdiverging\"?\n" +
+	"\bEpochEnd\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x05R\x05epoch\x12\x1d\n" +
+	"\n" +
+	"end_offset\x18\x02 \x01(\x03R\tendOffset\"X\n" +
 	"\x12AbortedTransaction\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x03R\n" +
 	"producerId\x12!\n" +
@@ -1501,7 +2393,7 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\x17DescribeReplicasRequest\x12\x1b\n" +
 	"\ttopic_ids\x18\x01 \x03(\fR\btopicIds\"`\n" +
 	"\x18DescribeReplicasResponse\x12D\n" +
-	"\breplicas\x18\x01 \x03(\v2(.moldau.internal.storage.v1.ReplicaStateR\breplicas\"\x98\x02\n" +
+	"\breplicas\x18\x01 \x03(\v2(.moldau.internal.storage.v1.ReplicaStateR\breplicas\"\xdc\x02\n" +
 	"\fReplicaState\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1d\n" +
@@ -1511,13 +2403,69 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\x0ehigh_watermark\x18\x05 \x01(\x03R\rhighWatermark\x12$\n" +
 	"\x0elog_end_offset\x18\x06 \x01(\x03R\flogEndOffset\x12#\n" +
 	"\rsegment_count\x18\a \x01(\x05R\fsegmentCount\x12\x14\n" +
-	"\x05fault\x18\b \x01(\tR\x05fault2\xb4\x04\n" +
+	"\x05fault\x18\b \x01(\tR\x05fault\x12,\n" +
+	"\x12last_stable_offset\x18\t \x01(\x03R\x10lastStableOffset\x12\x14\n" +
+	"\x05leads\x18\n" +
+	" \x01(\bR\x05leads\"n\n" +
+	"\x16OffsetsForEpochRequest\x12T\n" +
+	"\n" +
+	"partitions\x18\x01 \x03(\v24.moldau.internal.storage.v1.OffsetsForEpochPartitionR\n" +
+	"partitions\"\x9b\x01\n" +
+	"\x18OffsetsForEpochPartition\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x120\n" +
+	"\x14current_leader_epoch\x18\x03 \x01(\x05R\x12currentLeaderEpoch\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x05R\x05epoch\"f\n" +
+	"\x17OffsetsForEpochResponse\x12K\n" +
+	"\aresults\x18\x01 \x03(\v21.moldau.internal.storage.v1.OffsetsForEpochResultR\aresults\"\x91\x01\n" +
+	"\x15OffsetsForEpochResult\x12@\n" +
+	"\x05error\x18\x01 \x01(\v2*.moldau.internal.storage.v1.PartitionErrorR\x05error\x126\n" +
+	"\x03end\x18\x02 \x01(\v2$.moldau.internal.storage.v1.EpochEndR\x03end\"S\n" +
+	"\x13WriteMarkersRequest\x12<\n" +
+	"\amarkers\x18\x01 \x03(\v2\".moldau.internal.storage.v1.MarkerR\amarkers\"\x93\x02\n" +
+	"\x06Marker\x12\x1f\n" +
+	"\vproducer_id\x18\x01 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x02 \x01(\x05R\rproducerEpoch\x12+\n" +
+	"\x11coordinator_epoch\x18\x03 \x01(\x03R\x10coordinatorEpoch\x12/\n" +
+	"\x13transaction_version\x18\x04 \x01(\x05R\x12transactionVersion\x12\x16\n" +
+	"\x06commit\x18\x05 \x01(\bR\x06commit\x12K\n" +
+	"\n" +
+	"partitions\x18\x06 \x03(\v2+.moldau.internal.storage.v1.MarkerPartitionR\n" +
+	"partitions\"J\n" +
+	"\x0fMarkerPartition\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\"Z\n" +
+	"\x14WriteMarkersResponse\x12B\n" +
+	"\aresults\x18\x01 \x03(\v2(.moldau.internal.storage.v1.MarkerResultR\aresults\"R\n" +
+	"\fMarkerResult\x12B\n" +
+	"\x06errors\x18\x01 \x03(\v2*.moldau.internal.storage.v1.PartitionErrorR\x06errors\"g\n" +
+	"\x18DescribeProducersRequest\x12K\n" +
+	"\n" +
+	"partitions\x18\x01 \x03(\v2+.moldau.internal.storage.v1.MarkerPartitionR\n" +
+	"partitions\"e\n" +
+	"\x19DescribeProducersResponse\x12H\n" +
+	"\aresults\x18\x01 \x03(\v2..moldau.internal.storage.v1.PartitionProducersR\aresults\"\x9f\x01\n" +
+	"\x12PartitionProducers\x12@\n" +
+	"\x05error\x18\x01 \x01(\v2*.moldau.internal.storage.v1.PartitionErrorR\x05error\x12G\n" +
+	"\tproducers\x18\x02 \x03(\v2).moldau.internal.storage.v1.ProducerStateR\tproducers\"\x82\x02\n" +
+	"\rProducerState\x12\x1f\n" +
+	"\vproducer_id\x18\x01 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x02 \x01(\x05R\rproducerEpoch\x12#\n" +
+	"\rlast_sequence\x18\x03 \x01(\x05R\flastSequence\x12*\n" +
+	"\x11last_timestamp_ms\x18\x04 \x01(\x03R\x0flastTimestampMs\x12+\n" +
+	"\x11coordinator_epoch\x18\x05 \x01(\x03R\x10coordinatorEpoch\x12+\n" +
+	"\x11transaction_start\x18\x06 \x01(\x03R\x10transactionStart2\xa6\a\n" +
 	"\x0eStorageService\x12_\n" +
 	"\x06Append\x12).moldau.internal.storage.v1.AppendRequest\x1a*.moldau.internal.storage.v1.AppendResponse\x12\\\n" +
 	"\x05Fetch\x12(.moldau.internal.storage.v1.FetchRequest\x1a).moldau.internal.storage.v1.FetchResponse\x12n\n" +
 	"\vListOffsets\x12..moldau.internal.storage.v1.ListOffsetsRequest\x1a/.moldau.internal.storage.v1.ListOffsetsResponse\x12t\n" +
 	"\rDeleteRecords\x120.moldau.internal.storage.v1.DeleteRecordsRequest\x1a1.moldau.internal.storage.v1.DeleteRecordsResponse\x12}\n" +
-	"\x10DescribeReplicas\x123.moldau.internal.storage.v1.DescribeReplicasRequest\x1a4.moldau.internal.storage.v1.DescribeReplicasResponseB\xeb\x01\n" +
+	"\x10DescribeReplicas\x123.moldau.internal.storage.v1.DescribeReplicasRequest\x1a4.moldau.internal.storage.v1.DescribeReplicasResponse\x12z\n" +
+	"\x0fOffsetsForEpoch\x122.moldau.internal.storage.v1.OffsetsForEpochRequest\x1a3.moldau.internal.storage.v1.OffsetsForEpochResponse\x12q\n" +
+	"\fWriteMarkers\x12/.moldau.internal.storage.v1.WriteMarkersRequest\x1a0.moldau.internal.storage.v1.WriteMarkersResponse\x12\x80\x01\n" +
+	"\x11DescribeProducers\x124.moldau.internal.storage.v1.DescribeProducersRequest\x1a5.moldau.internal.storage.v1.DescribeProducersResponseB\xeb\x01\n" +
 	"\x1ecom.moldau.internal.storage.v1B\x13StorageServiceProtoP\x01Z)moldau.dev/proto/gen/storage/v1;storagev1\xa2\x02\x03MIS\xaa\x02\x1aMoldau.Internal.Storage.V1\xca\x02\x1aMoldau\\Internal\\Storage\\V1\xe2\x02&Moldau\\Internal\\Storage\\V1\\GPBMetadata\xea\x02\x1dMoldau::Internal::Storage::V1b\x06proto3"
 
 var (
@@ -1532,64 +2480,97 @@ func file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP() []byte 
 	return file_moldau_internal_storage_v1_storage_service_proto_rawDescData
 }
 
-var file_moldau_internal_storage_v1_storage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_moldau_internal_storage_v1_storage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_moldau_internal_storage_v1_storage_service_proto_goTypes = []any{
-	(*PartitionError)(nil),           // 0: moldau.internal.storage.v1.PartitionError
-	(*AppendRequest)(nil),            // 1: moldau.internal.storage.v1.AppendRequest
-	(*AppendPartition)(nil),          // 2: moldau.internal.storage.v1.AppendPartition
-	(*AppendResponse)(nil),           // 3: moldau.internal.storage.v1.AppendResponse
-	(*AppendResult)(nil),             // 4: moldau.internal.storage.v1.AppendResult
-	(*FetchRequest)(nil),             // 5: moldau.internal.storage.v1.FetchRequest
-	(*FetchPartition)(nil),           // 6: moldau.internal.storage.v1.FetchPartition
-	(*FetchResponse)(nil),            // 7: moldau.internal.storage.v1.FetchResponse
-	(*FetchResult)(nil),              // 8: moldau.internal.storage.v1.FetchResult
-	(*AbortedTransaction)(nil),       // 9: moldau.internal.storage.v1.AbortedTransaction
-	(*ListOffsetsRequest)(nil),       // 10: moldau.internal.storage.v1.ListOffsetsRequest
-	(*ListOffsetsPartition)(nil),     // 11: moldau.internal.storage.v1.ListOffsetsPartition
-	(*ListOffsetsResponse)(nil),      // 12: moldau.internal.storage.v1.ListOffsetsResponse
-	(*ListOffsetsResult)(nil),        // 13: moldau.internal.storage.v1.ListOffsetsResult
-	(*DeleteRecordsRequest)(nil),     // 14: moldau.internal.storage.v1.DeleteRecordsRequest
-	(*DeleteRecordsPartition)(nil),   // 15: moldau.internal.storage.v1.DeleteRecordsPartition
-	(*DeleteRecordsResponse)(nil),    // 16: moldau.internal.storage.v1.DeleteRecordsResponse
-	(*DeleteRecordsResult)(nil),      // 17: moldau.internal.storage.v1.DeleteRecordsResult
-	(*DescribeReplicasRequest)(nil),  // 18: moldau.internal.storage.v1.DescribeReplicasRequest
-	(*DescribeReplicasResponse)(nil), // 19: moldau.internal.storage.v1.DescribeReplicasResponse
-	(*ReplicaState)(nil),             // 20: moldau.internal.storage.v1.ReplicaState
-	nil,                              // 21: moldau.internal.storage.v1.PartitionError.MetadataEntry
-	(v1.Acks)(0),                     // 22: moldau.v1.Acks
+	(*PartitionError)(nil),            // 0: moldau.internal.storage.v1.PartitionError
+	(*AppendRequest)(nil),             // 1: moldau.internal.storage.v1.AppendRequest
+	(*AppendPartition)(nil),           // 2: moldau.internal.storage.v1.AppendPartition
+	(*AppendResponse)(nil),            // 3: moldau.internal.storage.v1.AppendResponse
+	(*AppendResult)(nil),              // 4: moldau.internal.storage.v1.AppendResult
+	(*FetchRequest)(nil),              // 5: moldau.internal.storage.v1.FetchRequest
+	(*FetchPartition)(nil),            // 6: moldau.internal.storage.v1.FetchPartition
+	(*FetchResponse)(nil),             // 7: moldau.internal.storage.v1.FetchResponse
+	(*FetchResult)(nil),               // 8: moldau.internal.storage.v1.FetchResult
+	(*EpochEnd)(nil),                  // 9: moldau.internal.storage.v1.EpochEnd
+	(*AbortedTransaction)(nil),        // 10: moldau.internal.storage.v1.AbortedTransaction
+	(*ListOffsetsRequest)(nil),        // 11: moldau.internal.storage.v1.ListOffsetsRequest
+	(*ListOffsetsPartition)(nil),      // 12: moldau.internal.storage.v1.ListOffsetsPartition
+	(*ListOffsetsResponse)(nil),       // 13: moldau.internal.storage.v1.ListOffsetsResponse
+	(*ListOffsetsResult)(nil),         // 14: moldau.internal.storage.v1.ListOffsetsResult
+	(*DeleteRecordsRequest)(nil),      // 15: moldau.internal.storage.v1.DeleteRecordsRequest
+	(*DeleteRecordsPartition)(nil),    // 16: moldau.internal.storage.v1.DeleteRecordsPartition
+	(*DeleteRecordsResponse)(nil),     // 17: moldau.internal.storage.v1.DeleteRecordsResponse
+	(*DeleteRecordsResult)(nil),       // 18: moldau.internal.storage.v1.DeleteRecordsResult
+	(*DescribeReplicasRequest)(nil),   // 19: moldau.internal.storage.v1.DescribeReplicasRequest
+	(*DescribeReplicasResponse)(nil),  // 20: moldau.internal.storage.v1.DescribeReplicasResponse
+	(*ReplicaState)(nil),              // 21: moldau.internal.storage.v1.ReplicaState
+	(*OffsetsForEpochRequest)(nil),    // 22: moldau.internal.storage.v1.OffsetsForEpochRequest
+	(*OffsetsForEpochPartition)(nil),  // 23: moldau.internal.storage.v1.OffsetsForEpochPartition
+	(*OffsetsForEpochResponse)(nil),   // 24: moldau.internal.storage.v1.OffsetsForEpochResponse
+	(*OffsetsForEpochResult)(nil),     // 25: moldau.internal.storage.v1.OffsetsForEpochResult
+	(*WriteMarkersRequest)(nil),       // 26: moldau.internal.storage.v1.WriteMarkersRequest
+	(*Marker)(nil),                    // 27: moldau.internal.storage.v1.Marker
+	(*MarkerPartition)(nil),           // 28: moldau.internal.storage.v1.MarkerPartition
+	(*WriteMarkersResponse)(nil),      // 29: moldau.internal.storage.v1.WriteMarkersResponse
+	(*MarkerResult)(nil),              // 30: moldau.internal.storage.v1.MarkerResult
+	(*DescribeProducersRequest)(nil),  // 31: moldau.internal.storage.v1.DescribeProducersRequest
+	(*DescribeProducersResponse)(nil), // 32: moldau.internal.storage.v1.DescribeProducersResponse
+	(*PartitionProducers)(nil),        // 33: moldau.internal.storage.v1.PartitionProducers
+	(*ProducerState)(nil),             // 34: moldau.internal.storage.v1.ProducerState
+	nil,                               // 35: moldau.internal.storage.v1.PartitionError.MetadataEntry
+	(v1.Acks)(0),                      // 36: moldau.v1.Acks
 }
 var file_moldau_internal_storage_v1_storage_service_proto_depIdxs = []int32{
-	21, // 0: moldau.internal.storage.v1.PartitionError.metadata:type_name -> moldau.internal.storage.v1.PartitionError.MetadataEntry
+	35, // 0: moldau.internal.storage.v1.PartitionError.metadata:type_name -> moldau.internal.storage.v1.PartitionError.MetadataEntry
 	2,  // 1: moldau.internal.storage.v1.AppendRequest.partitions:type_name -> moldau.internal.storage.v1.AppendPartition
-	22, // 2: moldau.internal.storage.v1.AppendRequest.acks:type_name -> moldau.v1.Acks
+	36, // 2: moldau.internal.storage.v1.AppendRequest.acks:type_name -> moldau.v1.Acks
 	4,  // 3: moldau.internal.storage.v1.AppendResponse.results:type_name -> moldau.internal.storage.v1.AppendResult
 	0,  // 4: moldau.internal.storage.v1.AppendResult.error:type_name -> moldau.internal.storage.v1.PartitionError
 	6,  // 5: moldau.internal.storage.v1.FetchRequest.partitions:type_name -> moldau.internal.storage.v1.FetchPartition
 	8,  // 6: moldau.internal.storage.v1.FetchResponse.results:type_name -> moldau.internal.storage.v1.FetchResult
 	0,  // 7: moldau.internal.storage.v1.FetchResult.error:type_name -> moldau.internal.storage.v1.PartitionError
-	9,  // 8: moldau.internal.storage.v1.FetchResult.aborted:type_name -> moldau.internal.storage.v1.AbortedTransaction
-	11, // 9: moldau.internal.storage.v1.ListOffsetsRequest.partitions:type_name -> moldau.internal.storage.v1.ListOffsetsPartition
-	13, // 10: moldau.internal.storage.v1.ListOffsetsResponse.results:type_name -> moldau.internal.storage.v1.ListOffsetsResult
-	0,  // 11: moldau.internal.storage.v1.ListOffsetsResult.error:type_name -> moldau.internal.storage.v1.PartitionError
-	15, // 12: moldau.internal.storage.v1.DeleteRecordsRequest.partitions:type_name -> moldau.internal.storage.v1.DeleteRecordsPartition
-	17, // 13: moldau.internal.storage.v1.DeleteRecordsResponse.results:type_name -> moldau.internal.storage.v1.DeleteRecordsResult
-	0,  // 14: moldau.internal.storage.v1.DeleteRecordsResult.error:type_name -> moldau.internal.storage.v1.PartitionError
-	20, // 15: moldau.internal.storage.v1.DescribeReplicasResponse.replicas:type_name -> moldau.internal.storage.v1.ReplicaState
-	1,  // 16: moldau.internal.storage.v1.StorageService.Append:input_type -> moldau.internal.storage.v1.AppendRequest
-	5,  // 17: moldau.internal.storage.v1.StorageService.Fetch:input_type -> moldau.internal.storage.v1.FetchRequest
-	10, // 18: moldau.internal.storage.v1.StorageService.ListOffsets:input_type -> moldau.internal.storage.v1.ListOffsetsRequest
-	14, // 19: moldau.internal.storage.v1.StorageService.DeleteRecords:input_type -> moldau.internal.storage.v1.DeleteRecordsRequest
-	18, // 20: moldau.internal.storage.v1.StorageService.DescribeReplicas:input_type -> moldau.internal.storage.v1.DescribeReplicasRequest
-	3,  // 21: moldau.internal.storage.v1.StorageService.Append:output_type -> moldau.internal.storage.v1.AppendResponse
-	7,  // 22: moldau.internal.storage.v1.StorageService.Fetch:output_type -> moldau.internal.storage.v1.FetchResponse
-	12, // 23: moldau.internal.storage.v1.StorageService.ListOffsets:output_type -> moldau.internal.storage.v1.ListOffsetsResponse
-	16, // 24: moldau.internal.storage.v1.StorageService.DeleteRecords:output_type -> moldau.internal.storage.v1.DeleteRecordsResponse
-	19, // 25: moldau.internal.storage.v1.StorageService.DescribeReplicas:output_type -> moldau.internal.storage.v1.DescribeReplicasResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	10, // 8: moldau.internal.storage.v1.FetchResult.aborted:type_name -> moldau.internal.storage.v1.AbortedTransaction
+	9,  // 9: moldau.internal.storage.v1.FetchResult.diverging:type_name -> moldau.internal.storage.v1.EpochEnd
+	12, // 10: moldau.internal.storage.v1.ListOffsetsRequest.partitions:type_name -> moldau.internal.storage.v1.ListOffsetsPartition
+	14, // 11: moldau.internal.storage.v1.ListOffsetsResponse.results:type_name -> moldau.internal.storage.v1.ListOffsetsResult
+	0,  // 12: moldau.internal.storage.v1.ListOffsetsResult.error:type_name -> moldau.internal.storage.v1.PartitionError
+	16, // 13: moldau.internal.storage.v1.DeleteRecordsRequest.partitions:type_name -> moldau.internal.storage.v1.DeleteRecordsPartition
+	18, // 14: moldau.internal.storage.v1.DeleteRecordsResponse.results:type_name -> moldau.internal.storage.v1.DeleteRecordsResult
+	0,  // 15: moldau.internal.storage.v1.DeleteRecordsResult.error:type_name -> moldau.internal.storage.v1.PartitionError
+	21, // 16: moldau.internal.storage.v1.DescribeReplicasResponse.replicas:type_name -> moldau.internal.storage.v1.ReplicaState
+	23, // 17: moldau.internal.storage.v1.OffsetsForEpochRequest.partitions:type_name -> moldau.internal.storage.v1.OffsetsForEpochPartition
+	25, // 18: moldau.internal.storage.v1.OffsetsForEpochResponse.results:type_name -> moldau.internal.storage.v1.OffsetsForEpochResult
+	0,  // 19: moldau.internal.storage.v1.OffsetsForEpochResult.error:type_name -> moldau.internal.storage.v1.PartitionError
+	9,  // 20: moldau.internal.storage.v1.OffsetsForEpochResult.end:type_name -> moldau.internal.storage.v1.EpochEnd
+	27, // 21: moldau.internal.storage.v1.WriteMarkersRequest.markers:type_name -> moldau.internal.storage.v1.Marker
+	28, // 22: moldau.internal.storage.v1.Marker.partitions:type_name -> moldau.internal.storage.v1.MarkerPartition
+	30, // 23: moldau.internal.storage.v1.WriteMarkersResponse.results:type_name -> moldau.internal.storage.v1.MarkerResult
+	0,  // 24: moldau.internal.storage.v1.MarkerResult.errors:type_name -> moldau.internal.storage.v1.PartitionError
+	28, // 25: moldau.internal.storage.v1.DescribeProducersRequest.partitions:type_name -> moldau.internal.storage.v1.MarkerPartition
+	33, // 26: moldau.internal.storage.v1.DescribeProducersResponse.results:type_name -> moldau.internal.storage.v1.PartitionProducers
+	0,  // 27: moldau.internal.storage.v1.PartitionProducers.error:type_name -> moldau.internal.storage.v1.PartitionError
+	34, // 28: moldau.internal.storage.v1.PartitionProducers.producers:type_name -> moldau.internal.storage.v1.ProducerState
+	1,  // 29: moldau.internal.storage.v1.StorageService.Append:input_type -> moldau.internal.storage.v1.AppendRequest
+	5,  // 30: moldau.internal.storage.v1.StorageService.Fetch:input_type -> moldau.internal.storage.v1.FetchRequest
+	11, // 31: moldau.internal.storage.v1.StorageService.ListOffsets:input_type -> moldau.internal.storage.v1.ListOffsetsRequest
+	15, // 32: moldau.internal.storage.v1.StorageService.DeleteRecords:input_type -> moldau.internal.storage.v1.DeleteRecordsRequest
+	19, // 33: moldau.internal.storage.v1.StorageService.DescribeReplicas:input_type -> moldau.internal.storage.v1.DescribeReplicasRequest
+	22, // 34: moldau.internal.storage.v1.StorageService.OffsetsForEpoch:input_type -> moldau.internal.storage.v1.OffsetsForEpochRequest
+	26, // 35: moldau.internal.storage.v1.StorageService.WriteMarkers:input_type -> moldau.internal.storage.v1.WriteMarkersRequest
+	31, // 36: moldau.internal.storage.v1.StorageService.DescribeProducers:input_type -> moldau.internal.storage.v1.DescribeProducersRequest
+	3,  // 37: moldau.internal.storage.v1.StorageService.Append:output_type -> moldau.internal.storage.v1.AppendResponse
+	7,  // 38: moldau.internal.storage.v1.StorageService.Fetch:output_type -> moldau.internal.storage.v1.FetchResponse
+	13, // 39: moldau.internal.storage.v1.StorageService.ListOffsets:output_type -> moldau.internal.storage.v1.ListOffsetsResponse
+	17, // 40: moldau.internal.storage.v1.StorageService.DeleteRecords:output_type -> moldau.internal.storage.v1.DeleteRecordsResponse
+	20, // 41: moldau.internal.storage.v1.StorageService.DescribeReplicas:output_type -> moldau.internal.storage.v1.DescribeReplicasResponse
+	24, // 42: moldau.internal.storage.v1.StorageService.OffsetsForEpoch:output_type -> moldau.internal.storage.v1.OffsetsForEpochResponse
+	29, // 43: moldau.internal.storage.v1.StorageService.WriteMarkers:output_type -> moldau.internal.storage.v1.WriteMarkersResponse
+	32, // 44: moldau.internal.storage.v1.StorageService.DescribeProducers:output_type -> moldau.internal.storage.v1.DescribeProducersResponse
+	37, // [37:45] is the sub-list for method output_type
+	29, // [29:37] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_storage_v1_storage_service_proto_init() }
@@ -1598,13 +2579,14 @@ func file_moldau_internal_storage_v1_storage_service_proto_init() {
 		return
 	}
 	file_moldau_internal_storage_v1_storage_service_proto_msgTypes[2].OneofWrappers = []any{}
+	file_moldau_internal_storage_v1_storage_service_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moldau_internal_storage_v1_storage_service_proto_rawDesc), len(file_moldau_internal_storage_v1_storage_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,11 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	StorageService_Append_FullMethodName           = "/moldau.internal.storage.v1.StorageService/Append"
-	StorageService_Fetch_FullMethodName            = "/moldau.internal.storage.v1.StorageService/Fetch"
-	StorageService_ListOffsets_FullMethodName      = "/moldau.internal.storage.v1.StorageService/ListOffsets"
-	StorageService_DeleteRecords_FullMethodName    = "/moldau.internal.storage.v1.StorageService/DeleteRecords"
-	StorageService_DescribeReplicas_FullMethodName = "/moldau.internal.storage.v1.StorageService/DescribeReplicas"
+	StorageService_Append_FullMethodName            = "/moldau.internal.storage.v1.StorageService/Append"
+	StorageService_Fetch_FullMethodName             = "/moldau.internal.storage.v1.StorageService/Fetch"
+	StorageService_ListOffsets_FullMethodName       = "/moldau.internal.storage.v1.StorageService/ListOffsets"
+	StorageService_DeleteRecords_FullMethodName     = "/moldau.internal.storage.v1.StorageService/DeleteRecords"
+	StorageService_DescribeReplicas_FullMethodName  = "/moldau.internal.storage.v1.StorageService/DescribeReplicas"
+	StorageService_OffsetsForEpoch_FullMethodName   = "/moldau.internal.storage.v1.StorageService/OffsetsForEpoch"
+	StorageService_WriteMarkers_FullMethodName      = "/moldau.internal.storage.v1.StorageService/WriteMarkers"
+	StorageService_DescribeProducers_FullMethodName = "/moldau.internal.storage.v1.StorageService/DescribeProducers"
 )
 
 // StorageServiceClient is the client API for StorageService service.
@@ -45,6 +48,12 @@ type StorageServiceClient interface {
 	DeleteRecords(ctx context.Context, in *DeleteRecordsRequest, opts ...grpc.CallOption) (*DeleteRecordsResponse, error)
 	// DescribeReplicas tells sizes and offsets of the node's replicas.
 	DescribeReplicas(ctx context.Context, in *DescribeReplicasRequest, opts ...grpc.CallOption) (*DescribeReplicasResponse, error)
+	// OffsetsForEpoch tells where leader epochs end (KIP-101, KIP-320).
+	OffsetsForEpoch(ctx context.Context, in *OffsetsForEpochRequest, opts ...grpc.CallOption) (*OffsetsForEpochResponse, error)
+	// WriteMarkers ends transactions in partitions (T9).
+	WriteMarkers(ctx context.Context, in *WriteMarkersRequest, opts ...grpc.CallOption) (*WriteMarkersResponse, error)
+	// DescribeProducers tells of producers that partitions know.
+	DescribeProducers(ctx context.Context, in *DescribeProducersRequest, opts ...grpc.CallOption) (*DescribeProducersResponse, error)
 }
 
 type storageServiceClient struct {
@@ -105,6 +114,36 @@ func (c *storageServiceClient) DescribeReplicas(ctx context.Context, in *Describ
 	return out, nil
 }
 
+func (c *storageServiceClient) OffsetsForEpoch(ctx context.Context, in *OffsetsForEpochRequest, opts ...grpc.CallOption) (*OffsetsForEpochResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OffsetsForEpochResponse)
+	err := c.cc.Invoke(ctx, StorageService_OffsetsForEpoch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageServiceClient) WriteMarkers(ctx context.Context, in *WriteMarkersRequest, opts ...grpc.CallOption) (*WriteMarkersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WriteMarkersResponse)
+	err := c.cc.Invoke(ctx, StorageService_WriteMarkers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageServiceClient) DescribeProducers(ctx context.Context, in *DescribeProducersRequest, opts ...grpc.CallOption) (*DescribeProducersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribeProducersResponse)
+	err := c.cc.Invoke(ctx, StorageService_DescribeProducers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StorageServiceServer is the server API for StorageService service.
 // All implementations must embed UnimplementedStorageServiceServer
 // for forward compatibility.
@@ -124,6 +163,12 @@ type StorageServiceServer interface {
 	DeleteRecords(context.Context, *DeleteRecordsRequest) (*DeleteRecordsResponse, error)
 	// DescribeReplicas tells sizes and offsets of the node's replicas.
 	DescribeReplicas(context.Context, *DescribeReplicasRequest) (*DescribeReplicasResponse, error)
+	// OffsetsForEpoch tells where leader epochs end (KIP-101, KIP-320).
+	OffsetsForEpoch(context.Context, *OffsetsForEpochRequest) (*OffsetsForEpochResponse, error)
+	// WriteMarkers ends transactions in partitions (T9).
+	WriteMarkers(context.Context, *WriteMarkersRequest) (*WriteMarkersResponse, error)
+	// DescribeProducers tells of producers that partitions know.
+	DescribeProducers(context.Context, *DescribeProducersRequest) (*DescribeProducersResponse, error)
 	mustEmbedUnimplementedStorageServiceServer()
 }
 
@@ -148,6 +193,15 @@ func (UnimplementedStorageServiceServer) DeleteRecords(context.Context, *DeleteR
 }
 func (UnimplementedStorageServiceServer) DescribeReplicas(context.Context, *DescribeReplicasRequest) (*DescribeReplicasResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DescribeReplicas not implemented")
+}
+func (UnimplementedStorageServiceServer) OffsetsForEpoch(context.Context, *OffsetsForEpochRequest) (*OffsetsForEpochResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OffsetsForEpoch not implemented")
+}
+func (UnimplementedStorageServiceServer) WriteMarkers(context.Context, *WriteMarkersRequest) (*WriteMarkersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method WriteMarkers not implemented")
+}
+func (UnimplementedStorageServiceServer) DescribeProducers(context.Context, *DescribeProducersRequest) (*DescribeProducersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribeProducers not implemented")
 }
 func (UnimplementedStorageServiceServer) mustEmbedUnimplementedStorageServiceServer() {}
 func (UnimplementedStorageServiceServer) testEmbeddedByValue()                        {}
@@ -260,6 +314,60 @@ func _StorageService_DescribeReplicas_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StorageService_OffsetsForEpoch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OffsetsForEpochRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServiceServer).OffsetsForEpoch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StorageService_OffsetsForEpoch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServiceServer).OffsetsForEpoch(ctx, req.(*OffsetsForEpochRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StorageService_WriteMarkers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WriteMarkersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServiceServer).WriteMarkers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StorageService_WriteMarkers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServiceServer).WriteMarkers(ctx, req.(*WriteMarkersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StorageService_DescribeProducers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeProducersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServiceServer).DescribeProducers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StorageService_DescribeProducers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServiceServer).DescribeProducers(ctx, req.(*DescribeProducersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // StorageService_ServiceDesc is the grpc.ServiceDesc for StorageService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -286,6 +394,18 @@ var StorageService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DescribeReplicas",
 			Handler:    _StorageService_DescribeReplicas_Handler,
+		},
+		{
+			MethodName: "OffsetsForEpoch",
+			Handler:    _StorageService_OffsetsForEpoch_Handler,
+		},
+		{
+			MethodName: "WriteMarkers",
+			Handler:    _StorageService_WriteMarkers_Handler,
+		},
+		{
+			MethodName: "DescribeProducers",
+			Handler:    _StorageService_DescribeProducers_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
