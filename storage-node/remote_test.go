@@ -77,6 +77,12 @@ func journey(t *testing.T, s storageclient.Storage, topic topicid.ID) []any {
 		note(s.DeleteRecords(t.Context(), &storageclient.DeleteRecordsRequest{Partitions: []storageclient.DeleteRecordsPartition{{PartitionID: pid(topic, 0), BeforeOffset: before}}}))
 	}
 	note(s.DescribeReplicas(t.Context(), []topicid.ID{topic}))
+	for _, epoch := range []int32{-1, 2, 3, 9} {
+		note(s.OffsetsForEpoch(t.Context(), &storageclient.OffsetsForEpochRequest{Partitions: []storageclient.OffsetsForEpochPartition{
+			{PartitionID: pid(topic, 0), LeaderEpoch: 3, Epoch: epoch}, {PartitionID: pid(topic, 2), LeaderEpoch: -1, Epoch: epoch},
+		}}))
+	}
+	note(s.DescribeProducers(t.Context(), []storageclient.PartitionID{pid(topic, 0), pid(topic, 1), pid(topic, 2)}))
 	return told
 }
 

@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -314,6 +315,43 @@ func (s *Storage) Trim(id storageclient.PartitionID, before int64) {
 // DescribeReplicas implements storageclient.Storage.
 func (s *Storage) DescribeReplicas(context.Context, []topicid.ID) ([]storageclient.ReplicaState, error) {
 	return nil, errcode.New(errcode.Unimplemented, "not asked by a gateway")
+}
+
+// OffsetsForEpoch implements storageclient.Storage: every epoch ends at the
+// log's end.
+func (s *Storage) OffsetsForEpoch(_ context.Context, req *storageclient.OffsetsForEpochRequest) (*storageclient.OffsetsForEpochResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	resp := &storageclient.OffsetsForEpochResponse{}
+	for _, in := range req.Partitions {
+		r := storageclient.OffsetsForEpochResult{End: storageclient.EpochEnd{Epoch: -1, EndOffset: -1}}
+		if r.Err = s.leads(in.PartitionID, in.LeaderEpoch); r.Err == nil {
+			r.End = storageclient.EpochEnd{Epoch: in.Epoch, EndOffset: s.partition(in.PartitionID).end}
+		}
+		resp.Results = append(resp.Results, r)
+	}
+	return resp, nil
+}
+
+// WriteMarkers implements storageclient.Storage.
+func (s *Storage) WriteMarkers(context.Context, *storageclient.WriteMarkersRequest) (*storageclient.WriteMarkersResponse, error) {
+	return nil, errcode.New(errcode.Unimplemented, "not asked by a gateway")
+}
+
+// DescribeProducers implements storageclient.Storage.
+func (s *Storage) DescribeProducers(_ context.Context, partitions []storageclient.PartitionID) ([]storageclient.PartitionProducers, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := make([]storageclient.PartitionProducers, len(partitions))
+	for i, id := range partitions {
+		last := s.partition(id).lastSeq
+		for _, pid := range slices.Sorted(maps.Keys(last)) {
+			known[i].Producers = append(known[i].Producers, storageclient.ProducerState{
+				ProducerID: pid, LastSequence: last[pid], CoordinatorEpoch: -1, TransactionStart: -1,
+			})
+		}
+	}
+	return known, nil
 }
 
 // Values returns the values of a partition's records, in order.

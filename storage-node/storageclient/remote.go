@@ -128,6 +128,43 @@ func (r *Remote) DescribeReplicas(ctx context.Context, topics []topicid.ID) ([]R
 	return describedFromWire(answer)
 }
 
+// OffsetsForEpoch implements Storage.
+func (r *Remote) OffsetsForEpoch(ctx context.Context, req *OffsetsForEpochRequest) (*OffsetsForEpochResponse, error) {
+	answer, err := r.stub.OffsetsForEpoch(ctx, epochsToWire(req))
+	if err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != len(req.Partitions) {
+		return nil, wrongCount(len(answer.Results), len(req.Partitions))
+	}
+	return epochEndsFromWire(answer), nil
+}
+
+// WriteMarkers implements Storage.
+func (r *Remote) WriteMarkers(ctx context.Context, req *WriteMarkersRequest) (*WriteMarkersResponse, error) {
+	answer, err := r.stub.WriteMarkers(ctx, markersToWire(req))
+	if err != nil {
+		return nil, err
+	}
+	resp := markedFromWire(answer)
+	if got, want := resp.partitions(), req.partitions(); len(resp.Results) != len(req.Markers) || got != want {
+		return nil, wrongCount(got, want)
+	}
+	return resp, nil
+}
+
+// DescribeProducers implements Storage.
+func (r *Remote) DescribeProducers(ctx context.Context, partitions []PartitionID) ([]PartitionProducers, error) {
+	answer, err := r.stub.DescribeProducers(ctx, &storagev1.DescribeProducersRequest{Partitions: markerPartitionsToWire(partitions)})
+	if err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != len(partitions) {
+		return nil, wrongCount(len(answer.Results), len(partitions))
+	}
+	return producersFromWire(answer), nil
+}
+
 func wrongCount(got, want int) error {
 	return errcode.New(errcode.Internal, "the node answered for %d partitions, %d were asked", got, want)
 }

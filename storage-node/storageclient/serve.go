@@ -148,3 +148,39 @@ func (s *server) DescribeReplicas(ctx context.Context, w *storagev1.DescribeRepl
 	}
 	return describedToWire(replicas), nil
 }
+
+func (s *server) OffsetsForEpoch(ctx context.Context, w *storagev1.OffsetsForEpochRequest) (*storagev1.OffsetsForEpochResponse, error) {
+	req, err := epochsFromWire(w)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.storage.OffsetsForEpoch(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return epochEndsToWire(resp), nil
+}
+
+func (s *server) WriteMarkers(ctx context.Context, w *storagev1.WriteMarkersRequest) (*storagev1.WriteMarkersResponse, error) {
+	req, err := markersFromWire(w)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.storage.WriteMarkers(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return markedToWire(resp), nil
+}
+
+func (s *server) DescribeProducers(ctx context.Context, w *storagev1.DescribeProducersRequest) (*storagev1.DescribeProducersResponse, error) {
+	partitions, err := markerPartitionsFromWire(w.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.storage.DescribeProducers(ctx, partitions)
+	if err != nil {
+		return nil, err
+	}
+	return producersToWire(known), nil
+}

@@ -28,6 +28,14 @@ type Storage interface {
 	DeleteRecords(ctx context.Context, req *DeleteRecordsRequest) (*DeleteRecordsResponse, error)
 	// DescribeReplicas tells of the node's replicas.
 	DescribeReplicas(ctx context.Context, topics []topicid.ID) ([]ReplicaState, error)
+	// OffsetsForEpoch tells where leader epochs end (KIP-101, KIP-320).
+	OffsetsForEpoch(ctx context.Context, req *OffsetsForEpochRequest) (*OffsetsForEpochResponse, error)
+	// WriteMarkers ends transactions in partitions. Where a partition has no
+	// error its marker is below the high watermark (T9).
+	WriteMarkers(ctx context.Context, req *WriteMarkersRequest) (*WriteMarkersResponse, error)
+	// DescribeProducers tells of the producers that partitions know; any replica
+	// answers.
+	DescribeProducers(ctx context.Context, partitions []PartitionID) ([]PartitionProducers, error)
 }
 
 // PartitionID names one partition of one incarnation of a topic.
@@ -63,6 +71,13 @@ type AppendPartition struct {
 	Batch []byte
 	// ExpectedOffset, unless nil, must be the log's end.
 	ExpectedOffset *int64
+	// OwnerEpoch is the epoch of the shard whose journal the partition is: the
+	// append is refused as COORDINATOR_FENCED where the leader has seen a higher
+	// one (T1). 0 is none, and refused where the leader has seen any.
+	OwnerEpoch int64
+	// Guard is the VerifyGuard of an earlier answer, confirmed by the
+	// transaction's coordinator (T7); 0 is none.
+	Guard int64
 }
 
 // AppendResponse has a result for each partition asked.
@@ -76,6 +91,10 @@ type AppendResult struct {
 	LogStartOffset  int64
 	LeaderEpoch     int32
 	Duplicate       bool // appended before; offsets are those of the first time
+	// VerifyGuard, unless 0, says that nothing was appended: the coordinator must
+	// first add or verify the partition, and the append be repeated with this
+	// guard (T7).
+	VerifyGuard int64
 }
 
 // FetchRequest reads several partitions, in the order given.
@@ -93,6 +112,13 @@ type FetchPartition struct {
 	LeaderEpoch int32 // that the caller knows, or -1
 	Offset      int64
 	MaxBytes    int
+	// OwnerEpoch is the epoch of the shard whose journal is read: from now on a
+	// lower one may not append (T1). 0 is none.
+	OwnerEpoch int64
+	// LastFetchedEpoch, unless nil, is the leader epoch of the caller's last
+	// record before Offset: where the log has another one there, the answer is
+	// Diverging (KIP-595).
+	LastFetchedEpoch *int32
 }
 
 // FetchResponse has a result for each partition asked.
@@ -123,7 +149,18 @@ type FetchResult struct {
 	LastStableOffset int64
 	LogStartOffset   int64
 	LeaderEpoch      int32
-	Aborted          []AbortedTransaction
+	// Aborted are the aborted transactions of a ReadCommitted read that have
+	// records in Batches, by first offset.
+	Aborted []AbortedTransaction
+	// Diverging, unless nil, is where the caller's log and this one part; nothing
+	// was read then.
+	Diverging *EpochEnd
+}
+
+// EpochEnd tells where a leader epoch ends.
+type EpochEnd struct {
+	Epoch     int32
+	EndOffset int64 // after its last record
 }
 
 // AbortedTransaction tells committed readers what to skip.
@@ -186,10 +223,12 @@ type DeleteRecordsResult struct {
 // ReplicaState tells of one replica on the node.
 type ReplicaState struct {
 	PartitionID
-	SizeBytes      int64
-	LogStartOffset int64
-	HighWatermark  int64
-	LogEndOffset   int64
-	SegmentCount   int32
-	Fault          string // why it is not served; empty where it is
+	SizeBytes        int64
+	LogStartOffset   int64
+	LastStableOffset int64
+	HighWatermark    int64
+	LogEndOffset     int64
+	SegmentCount     int32
+	Leads            bool
+	Fault            string // why it is not served; empty where it is
 }

@@ -77,3 +77,27 @@ func (t *traced) DescribeReplicas(ctx context.Context, topics []topicid.ID) (sta
 	})
 	return states, err
 }
+
+func (t *traced) OffsetsForEpoch(ctx context.Context, req *OffsetsForEpochRequest) (resp *OffsetsForEpochResponse, err error) {
+	t.call(ctx, storagev1.StorageService_OffsetsForEpoch_FullMethodName, len(req.Partitions), func(ctx context.Context) error {
+		resp, err = t.next.OffsetsForEpoch(ctx, req)
+		return err
+	})
+	return resp, err
+}
+
+func (t *traced) WriteMarkers(ctx context.Context, req *WriteMarkersRequest) (resp *WriteMarkersResponse, err error) {
+	t.call(ctx, storagev1.StorageService_WriteMarkers_FullMethodName, req.partitions(), func(ctx context.Context) error {
+		resp, err = t.next.WriteMarkers(ctx, req)
+		return err
+	})
+	return resp, err
+}
+
+func (t *traced) DescribeProducers(ctx context.Context, partitions []PartitionID) (known []PartitionProducers, err error) {
+	t.call(ctx, storagev1.StorageService_DescribeProducers_FullMethodName, len(partitions), func(ctx context.Context) error {
+		known, err = t.next.DescribeProducers(ctx, partitions)
+		return err
+	})
+	return known, err
+}

@@ -85,7 +85,7 @@ func appendToWire(req *AppendRequest) (*storagev1.AppendRequest, int) {
 		p := &req.Partitions[i]
 		w.Partitions[i] = &storagev1.AppendPartition{
 			TopicId: p.Topic[:], Partition: p.Index, LeaderEpoch: p.LeaderEpoch,
-			SizeBytes: int32(len(p.Batch)), ExpectedOffset: p.ExpectedOffset,
+			SizeBytes: int32(len(p.Batch)), ExpectedOffset: p.ExpectedOffset, OwnerEpoch: p.OwnerEpoch, Guard: p.Guard,
 		}
 		size += len(p.Batch)
 	}
@@ -104,7 +104,10 @@ func appendFromWire(w *storagev1.AppendRequest, body []byte) (*AppendRequest, er
 		if err != nil {
 			return nil, err
 		}
-		req.Partitions[i] = AppendPartition{PartitionID: id, LeaderEpoch: p.LeaderEpoch, Batch: batch, ExpectedOffset: p.ExpectedOffset}
+		req.Partitions[i] = AppendPartition{
+			PartitionID: id, LeaderEpoch: p.LeaderEpoch, Batch: batch,
+			ExpectedOffset: p.ExpectedOffset, OwnerEpoch: p.OwnerEpoch, Guard: p.Guard,
+		}
 	}
 	return req, c.end()
 }
@@ -115,7 +118,7 @@ func appendedToWire(resp *AppendResponse) *storagev1.AppendResponse {
 		r := &resp.Results[i]
 		w.Results[i] = &storagev1.AppendResult{
 			Error: errorToWire(r.Err), BaseOffset: r.BaseOffset, LogAppendTimeMs: r.LogAppendTimeMs,
-			LogStartOffset: r.LogStartOffset, LeaderEpoch: r.LeaderEpoch, Duplicate: r.Duplicate,
+			LogStartOffset: r.LogStartOffset, LeaderEpoch: r.LeaderEpoch, Duplicate: r.Duplicate, VerifyGuard: r.VerifyGuard,
 		}
 	}
 	return w
@@ -126,7 +129,7 @@ func appendedFromWire(w *storagev1.AppendResponse) *AppendResponse {
 	for i, r := range w.Results {
 		resp.Results[i] = AppendResult{
 			Err: errorFromWire(r.Error), BaseOffset: r.BaseOffset, LogAppendTimeMs: r.LogAppendTimeMs,
-			LogStartOffset: r.LogStartOffset, LeaderEpoch: r.LeaderEpoch, Duplicate: r.Duplicate,
+			LogStartOffset: r.LogStartOffset, LeaderEpoch: r.LeaderEpoch, Duplicate: r.Duplicate, VerifyGuard: r.VerifyGuard,
 		}
 	}
 	return resp
@@ -141,6 +144,7 @@ func fetchToWire(req *FetchRequest) *storagev1.FetchRequest {
 		p := &req.Partitions[i]
 		w.Partitions[i] = &storagev1.FetchPartition{
 			TopicId: p.Topic[:], Partition: p.Index, LeaderEpoch: p.LeaderEpoch, Offset: p.Offset, MaxBytes: clip(p.MaxBytes),
+			OwnerEpoch: p.OwnerEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
 		}
 	}
 	return w
@@ -159,7 +163,10 @@ func fetchFromWire(w *storagev1.FetchRequest) (*FetchRequest, error) {
 		if err != nil {
 			return nil, err
 		}
-		req.Partitions[i] = FetchPartition{PartitionID: id, LeaderEpoch: p.LeaderEpoch, Offset: p.Offset, MaxBytes: int(p.MaxBytes)}
+		req.Partitions[i] = FetchPartition{
+			PartitionID: id, LeaderEpoch: p.LeaderEpoch, Offset: p.Offset, MaxBytes: int(p.MaxBytes),
+			OwnerEpoch: p.OwnerEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
+		}
 	}
 	return req, nil
 }
@@ -171,6 +178,7 @@ func fetchedToWire(resp *FetchResponse) *storagev1.FetchResponse {
 		wr := &storagev1.FetchResult{
 			Error: errorToWire(r.Err), SizeBytes: int32(len(r.Batches)), HighWatermark: r.HighWatermark,
 			LastStableOffset: r.LastStableOffset, LogStartOffset: r.LogStartOffset, LeaderEpoch: r.LeaderEpoch,
+			Diverging: epochEndToWire(r.Diverging),
 		}
 		for _, a := range r.Aborted {
 			wr.Aborted = append(wr.Aborted, &storagev1.AbortedTransaction{ProducerId: a.ProducerID, FirstOffset: a.FirstOffset})
@@ -190,6 +198,7 @@ func fetchedFromWire(w *storagev1.FetchResponse, body []byte) ([]FetchResult, er
 		results[i] = FetchResult{
 			Err: errorFromWire(r.Error), Batches: batches, HighWatermark: r.HighWatermark,
 			LastStableOffset: r.LastStableOffset, LogStartOffset: r.LogStartOffset, LeaderEpoch: r.LeaderEpoch,
+			Diverging: epochEndFromWire(r.Diverging),
 		}
 		for _, a := range r.Aborted {
 			results[i].Aborted = append(results[i].Aborted, AbortedTransaction{ProducerID: a.ProducerId, FirstOffset: a.FirstOffset})

@@ -115,6 +115,7 @@ func describedToWire(replicas []ReplicaState) *storagev1.DescribeReplicasRespons
 		w.Replicas = append(w.Replicas, &storagev1.ReplicaState{
 			TopicId: r.Topic[:], Partition: r.Index, SizeBytes: r.SizeBytes, LogStartOffset: r.LogStartOffset,
 			HighWatermark: r.HighWatermark, LogEndOffset: r.LogEndOffset, SegmentCount: r.SegmentCount, Fault: r.Fault,
+			LastStableOffset: r.LastStableOffset, Leads: r.Leads,
 		})
 	}
 	return w
@@ -130,6 +131,7 @@ func describedFromWire(w *storagev1.DescribeReplicasResponse) ([]ReplicaState, e
 		replicas = append(replicas, ReplicaState{
 			PartitionID: id, SizeBytes: r.SizeBytes, LogStartOffset: r.LogStartOffset,
 			HighWatermark: r.HighWatermark, LogEndOffset: r.LogEndOffset, SegmentCount: r.SegmentCount, Fault: r.Fault,
+			LastStableOffset: r.LastStableOffset, Leads: r.Leads,
 		})
 	}
 	return replicas, nil
