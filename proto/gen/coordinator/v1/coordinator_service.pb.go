@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -20,11 +21,155 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ReleaseShardsRequest names shards that the caller owns now.
+type ReleaseShardsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shards.
+	Shards        []*ReleasedShard `protobuf:"bytes,1,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseShardsRequest) Reset() {
+	*x = ReleaseShardsRequest{}
+	mi := &file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseShardsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseShardsRequest) ProtoMessage() {}
+
+func (x *ReleaseShardsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseShardsRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseShardsRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ReleaseShardsRequest) GetShards() []*ReleasedShard {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+// ReleasedShard is one shard and the epoch of its new owner.
+type ReleasedShard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the shard.
+	Shard int32 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// The new owner's epoch; whoever has a lower one serves it no longer.
+	Epoch         int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleasedShard) Reset() {
+	*x = ReleasedShard{}
+	mi := &file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasedShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasedShard) ProtoMessage() {}
+
+func (x *ReleasedShard) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasedShard.ProtoReflect.Descriptor instead.
+func (*ReleasedShard) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ReleasedShard) GetShard() int32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ReleasedShard) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// ReleaseShardsResponse says that the shards are served no longer.
+type ReleaseShardsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseShardsResponse) Reset() {
+	*x = ReleaseShardsResponse{}
+	mi := &file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseShardsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseShardsResponse) ProtoMessage() {}
+
+func (x *ReleaseShardsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseShardsResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseShardsResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescGZIP(), []int{2}
+}
+
 var File_moldau_internal_coordinator_v1_coordinator_service_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDesc = "" +
 	"\n" +
-	"8moldau/internal/coordinator/v1/coordinator_service.proto\x12\x1emoldau.internal.coordinator.v1\x1a*moldau/internal/coordinator/v1/group.proto\x1a0moldau/internal/coordinator/v1/transaction.proto2\x8b\x13\n" +
+	"8moldau/internal/coordinator/v1/coordinator_service.proto\x12\x1emoldau.internal.coordinator.v1\x1a*moldau/internal/coordinator/v1/group.proto\x1a0moldau/internal/coordinator/v1/transaction.proto\"]\n" +
+	"\x14ReleaseShardsRequest\x12E\n" +
+	"\x06shards\x18\x01 \x03(\v2-.moldau.internal.coordinator.v1.ReleasedShardR\x06shards\";\n" +
+	"\rReleasedShard\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"\x17\n" +
+	"\x15ReleaseShardsResponse2\x89\x14\n" +
 	"\x12CoordinatorService\x12p\n" +
 	"\tJoinGroup\x120.moldau.internal.coordinator.v1.JoinGroupRequest\x1a1.moldau.internal.coordinator.v1.JoinGroupResponse\x12p\n" +
 	"\tSyncGroup\x120.moldau.internal.coordinator.v1.SyncGroupRequest\x1a1.moldau.internal.coordinator.v1.SyncGroupResponse\x12\x7f\n" +
@@ -47,93 +192,113 @@ const file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDesc = ""
 	"\x0eEndTransaction\x125.moldau.internal.coordinator.v1.EndTransactionRequest\x1a6.moldau.internal.coordinator.v1.EndTransactionResponse\x12\x82\x01\n" +
 	"\x0fCompleteOffsets\x126.moldau.internal.coordinator.v1.CompleteOffsetsRequest\x1a7.moldau.internal.coordinator.v1.CompleteOffsetsResponse\x12\x85\x01\n" +
 	"\x10ListTransactions\x127.moldau.internal.coordinator.v1.ListTransactionsRequest\x1a8.moldau.internal.coordinator.v1.ListTransactionsResponse\x12\x91\x01\n" +
-	"\x14DescribeTransactions\x12;.moldau.internal.coordinator.v1.DescribeTransactionsRequest\x1a<.moldau.internal.coordinator.v1.DescribeTransactionsResponseB\x8b\x02\n" +
+	"\x14DescribeTransactions\x12;.moldau.internal.coordinator.v1.DescribeTransactionsRequest\x1a<.moldau.internal.coordinator.v1.DescribeTransactionsResponse\x12|\n" +
+	"\rReleaseShards\x124.moldau.internal.coordinator.v1.ReleaseShardsRequest\x1a5.moldau.internal.coordinator.v1.ReleaseShardsResponseB\x8b\x02\n" +
 	"\"com.moldau.internal.coordinator.v1B\x17CoordinatorServiceProtoP\x01Z1moldau.dev/proto/gen/coordinator/v1;coordinatorv1\xa2\x02\x03MIC\xaa\x02\x1eMoldau.Internal.Coordinator.V1\xca\x02\x1eMoldau\\Internal\\Coordinator\\V1\xe2\x02*Moldau\\Internal\\Coordinator\\V1\\GPBMetadata\xea\x02!Moldau::Internal::Coordinator::V1b\x06proto3"
 
+var (
+	file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescOnce sync.Once
+	file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescData []byte
+)
+
+func file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescGZIP() []byte {
+	file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescOnce.Do(func() {
+		file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDesc), len(file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDesc)))
+	})
+	return file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDescData
+}
+
+var file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_moldau_internal_coordinator_v1_coordinator_service_proto_goTypes = []any{
-	(*JoinGroupRequest)(nil),                 // 0: moldau.internal.coordinator.v1.JoinGroupRequest
-	(*SyncGroupRequest)(nil),                 // 1: moldau.internal.coordinator.v1.SyncGroupRequest
-	(*HeartbeatGroupRequest)(nil),            // 2: moldau.internal.coordinator.v1.HeartbeatGroupRequest
-	(*LeaveGroupRequest)(nil),                // 3: moldau.internal.coordinator.v1.LeaveGroupRequest
-	(*HeartbeatMemberRequest)(nil),           // 4: moldau.internal.coordinator.v1.HeartbeatMemberRequest
-	(*CommitOffsetsRequest)(nil),             // 5: moldau.internal.coordinator.v1.CommitOffsetsRequest
-	(*FetchOffsetsRequest)(nil),              // 6: moldau.internal.coordinator.v1.FetchOffsetsRequest
-	(*DeleteOffsetsRequest)(nil),             // 7: moldau.internal.coordinator.v1.DeleteOffsetsRequest
-	(*ListGroupsRequest)(nil),                // 8: moldau.internal.coordinator.v1.ListGroupsRequest
-	(*DescribeGroupsRequest)(nil),            // 9: moldau.internal.coordinator.v1.DescribeGroupsRequest
-	(*DeleteGroupsRequest)(nil),              // 10: moldau.internal.coordinator.v1.DeleteGroupsRequest
-	(*InitProducerRequest)(nil),              // 11: moldau.internal.coordinator.v1.InitProducerRequest
-	(*AddPartitionsRequest)(nil),             // 12: moldau.internal.coordinator.v1.AddPartitionsRequest
-	(*AddOffsetsRequest)(nil),                // 13: moldau.internal.coordinator.v1.AddOffsetsRequest
-	(*CommitTransactionOffsetsRequest)(nil),  // 14: moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest
-	(*EndTransactionRequest)(nil),            // 15: moldau.internal.coordinator.v1.EndTransactionRequest
-	(*CompleteOffsetsRequest)(nil),           // 16: moldau.internal.coordinator.v1.CompleteOffsetsRequest
-	(*ListTransactionsRequest)(nil),          // 17: moldau.internal.coordinator.v1.ListTransactionsRequest
-	(*DescribeTransactionsRequest)(nil),      // 18: moldau.internal.coordinator.v1.DescribeTransactionsRequest
-	(*JoinGroupResponse)(nil),                // 19: moldau.internal.coordinator.v1.JoinGroupResponse
-	(*SyncGroupResponse)(nil),                // 20: moldau.internal.coordinator.v1.SyncGroupResponse
-	(*HeartbeatGroupResponse)(nil),           // 21: moldau.internal.coordinator.v1.HeartbeatGroupResponse
-	(*LeaveGroupResponse)(nil),               // 22: moldau.internal.coordinator.v1.LeaveGroupResponse
-	(*HeartbeatMemberResponse)(nil),          // 23: moldau.internal.coordinator.v1.HeartbeatMemberResponse
-	(*CommitOffsetsResponse)(nil),            // 24: moldau.internal.coordinator.v1.CommitOffsetsResponse
-	(*FetchOffsetsResponse)(nil),             // 25: moldau.internal.coordinator.v1.FetchOffsetsResponse
-	(*DeleteOffsetsResponse)(nil),            // 26: moldau.internal.coordinator.v1.DeleteOffsetsResponse
-	(*ListGroupsResponse)(nil),               // 27: moldau.internal.coordinator.v1.ListGroupsResponse
-	(*DescribeGroupsResponse)(nil),           // 28: moldau.internal.coordinator.v1.DescribeGroupsResponse
-	(*DeleteGroupsResponse)(nil),             // 29: moldau.internal.coordinator.v1.DeleteGroupsResponse
-	(*InitProducerResponse)(nil),             // 30: moldau.internal.coordinator.v1.InitProducerResponse
-	(*AddPartitionsResponse)(nil),            // 31: moldau.internal.coordinator.v1.AddPartitionsResponse
-	(*AddOffsetsResponse)(nil),               // 32: moldau.internal.coordinator.v1.AddOffsetsResponse
-	(*CommitTransactionOffsetsResponse)(nil), // 33: moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse
-	(*EndTransactionResponse)(nil),           // 34: moldau.internal.coordinator.v1.EndTransactionResponse
-	(*CompleteOffsetsResponse)(nil),          // 35: moldau.internal.coordinator.v1.CompleteOffsetsResponse
-	(*ListTransactionsResponse)(nil),         // 36: moldau.internal.coordinator.v1.ListTransactionsResponse
-	(*DescribeTransactionsResponse)(nil),     // 37: moldau.internal.coordinator.v1.DescribeTransactionsResponse
+	(*ReleaseShardsRequest)(nil),             // 0: moldau.internal.coordinator.v1.ReleaseShardsRequest
+	(*ReleasedShard)(nil),                    // 1: moldau.internal.coordinator.v1.ReleasedShard
+	(*ReleaseShardsResponse)(nil),            // 2: moldau.internal.coordinator.v1.ReleaseShardsResponse
+	(*JoinGroupRequest)(nil),                 // 3: moldau.internal.coordinator.v1.JoinGroupRequest
+	(*SyncGroupRequest)(nil),                 // 4: moldau.internal.coordinator.v1.SyncGroupRequest
+	(*HeartbeatGroupRequest)(nil),            // 5: moldau.internal.coordinator.v1.HeartbeatGroupRequest
+	(*LeaveGroupRequest)(nil),                // 6: moldau.internal.coordinator.v1.LeaveGroupRequest
+	(*HeartbeatMemberRequest)(nil),           // 7: moldau.internal.coordinator.v1.HeartbeatMemberRequest
+	(*CommitOffsetsRequest)(nil),             // 8: moldau.internal.coordinator.v1.CommitOffsetsRequest
+	(*FetchOffsetsRequest)(nil),              // 9: moldau.internal.coordinator.v1.FetchOffsetsRequest
+	(*DeleteOffsetsRequest)(nil),             // 10: moldau.internal.coordinator.v1.DeleteOffsetsRequest
+	(*ListGroupsRequest)(nil),                // 11: moldau.internal.coordinator.v1.ListGroupsRequest
+	(*DescribeGroupsRequest)(nil),            // 12: moldau.internal.coordinator.v1.DescribeGroupsRequest
+	(*DeleteGroupsRequest)(nil),              // 13: moldau.internal.coordinator.v1.DeleteGroupsRequest
+	(*InitProducerRequest)(nil),              // 14: moldau.internal.coordinator.v1.InitProducerRequest
+	(*AddPartitionsRequest)(nil),             // 15: moldau.internal.coordinator.v1.AddPartitionsRequest
+	(*AddOffsetsRequest)(nil),                // 16: moldau.internal.coordinator.v1.AddOffsetsRequest
+	(*CommitTransactionOffsetsRequest)(nil),  // 17: moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest
+	(*EndTransactionRequest)(nil),            // 18: moldau.internal.coordinator.v1.EndTransactionRequest
+	(*CompleteOffsetsRequest)(nil),           // 19: moldau.internal.coordinator.v1.CompleteOffsetsRequest
+	(*ListTransactionsRequest)(nil),          // 20: moldau.internal.coordinator.v1.ListTransactionsRequest
+	(*DescribeTransactionsRequest)(nil),      // 21: moldau.internal.coordinator.v1.DescribeTransactionsRequest
+	(*JoinGroupResponse)(nil),                // 22: moldau.internal.coordinator.v1.JoinGroupResponse
+	(*SyncGroupResponse)(nil),                // 23: moldau.internal.coordinator.v1.SyncGroupResponse
+	(*HeartbeatGroupResponse)(nil),           // 24: moldau.internal.coordinator.v1.HeartbeatGroupResponse
+	(*LeaveGroupResponse)(nil),               // 25: moldau.internal.coordinator.v1.LeaveGroupResponse
+	(*HeartbeatMemberResponse)(nil),          // 26: moldau.internal.coordinator.v1.HeartbeatMemberResponse
+	(*CommitOffsetsResponse)(nil),            // 27: moldau.internal.coordinator.v1.CommitOffsetsResponse
+	(*FetchOffsetsResponse)(nil),             // 28: moldau.internal.coordinator.v1.FetchOffsetsResponse
+	(*DeleteOffsetsResponse)(nil),            // 29: moldau.internal.coordinator.v1.DeleteOffsetsResponse
+	(*ListGroupsResponse)(nil),               // 30: moldau.internal.coordinator.v1.ListGroupsResponse
+	(*DescribeGroupsResponse)(nil),           // 31: moldau.internal.coordinator.v1.DescribeGroupsResponse
+	(*DeleteGroupsResponse)(nil),             // 32: moldau.internal.coordinator.v1.DeleteGroupsResponse
+	(*InitProducerResponse)(nil),             // 33: moldau.internal.coordinator.v1.InitProducerResponse
+	(*AddPartitionsResponse)(nil),            // 34: moldau.internal.coordinator.v1.AddPartitionsResponse
+	(*AddOffsetsResponse)(nil),               // 35: moldau.internal.coordinator.v1.AddOffsetsResponse
+	(*CommitTransactionOffsetsResponse)(nil), // 36: moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse
+	(*EndTransactionResponse)(nil),           // 37: moldau.internal.coordinator.v1.EndTransactionResponse
+	(*CompleteOffsetsResponse)(nil),          // 38: moldau.internal.coordinator.v1.CompleteOffsetsResponse
+	(*ListTransactionsResponse)(nil),         // 39: moldau.internal.coordinator.v1.ListTransactionsResponse
+	(*DescribeTransactionsResponse)(nil),     // 40: moldau.internal.coordinator.v1.DescribeTransactionsResponse
 }
 var file_moldau_internal_coordinator_v1_coordinator_service_proto_depIdxs = []int32{
-	0,  // 0: moldau.internal.coordinator.v1.CoordinatorService.JoinGroup:input_type -> moldau.internal.coordinator.v1.JoinGroupRequest
-	1,  // 1: moldau.internal.coordinator.v1.CoordinatorService.SyncGroup:input_type -> moldau.internal.coordinator.v1.SyncGroupRequest
-	2,  // 2: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatGroup:input_type -> moldau.internal.coordinator.v1.HeartbeatGroupRequest
-	3,  // 3: moldau.internal.coordinator.v1.CoordinatorService.LeaveGroup:input_type -> moldau.internal.coordinator.v1.LeaveGroupRequest
-	4,  // 4: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatMember:input_type -> moldau.internal.coordinator.v1.HeartbeatMemberRequest
-	5,  // 5: moldau.internal.coordinator.v1.CoordinatorService.CommitOffsets:input_type -> moldau.internal.coordinator.v1.CommitOffsetsRequest
-	6,  // 6: moldau.internal.coordinator.v1.CoordinatorService.FetchOffsets:input_type -> moldau.internal.coordinator.v1.FetchOffsetsRequest
-	7,  // 7: moldau.internal.coordinator.v1.CoordinatorService.DeleteOffsets:input_type -> moldau.internal.coordinator.v1.DeleteOffsetsRequest
-	8,  // 8: moldau.internal.coordinator.v1.CoordinatorService.ListGroups:input_type -> moldau.internal.coordinator.v1.ListGroupsRequest
-	9,  // 9: moldau.internal.coordinator.v1.CoordinatorService.DescribeGroups:input_type -> moldau.internal.coordinator.v1.DescribeGroupsRequest
-	10, // 10: moldau.internal.coordinator.v1.CoordinatorService.DeleteGroups:input_type -> moldau.internal.coordinator.v1.DeleteGroupsRequest
-	11, // 11: moldau.internal.coordinator.v1.CoordinatorService.InitProducer:input_type -> moldau.internal.coordinator.v1.InitProducerRequest
-	12, // 12: moldau.internal.coordinator.v1.CoordinatorService.AddPartitions:input_type -> moldau.internal.coordinator.v1.AddPartitionsRequest
-	13, // 13: moldau.internal.coordinator.v1.CoordinatorService.AddOffsets:input_type -> moldau.internal.coordinator.v1.AddOffsetsRequest
-	14, // 14: moldau.internal.coordinator.v1.CoordinatorService.CommitTransactionOffsets:input_type -> moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest
-	15, // 15: moldau.internal.coordinator.v1.CoordinatorService.EndTransaction:input_type -> moldau.internal.coordinator.v1.EndTransactionRequest
-	16, // 16: moldau.internal.coordinator.v1.CoordinatorService.CompleteOffsets:input_type -> moldau.internal.coordinator.v1.CompleteOffsetsRequest
-	17, // 17: moldau.internal.coordinator.v1.CoordinatorService.ListTransactions:input_type -> moldau.internal.coordinator.v1.ListTransactionsRequest
-	18, // 18: moldau.internal.coordinator.v1.CoordinatorService.DescribeTransactions:input_type -> moldau.internal.coordinator.v1.DescribeTransactionsRequest
-	19, // 19: moldau.internal.coordinator.v1.CoordinatorService.JoinGroup:output_type -> moldau.internal.coordinator.v1.JoinGroupResponse
-	20, // 20: moldau.internal.coordinator.v1.CoordinatorService.SyncGroup:output_type -> moldau.internal.coordinator.v1.SyncGroupResponse
-	21, // 21: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatGroup:output_type -> moldau.internal.coordinator.v1.HeartbeatGroupResponse
-	22, // 22: moldau.internal.coordinator.v1.CoordinatorService.LeaveGroup:output_type -> moldau.internal.coordinator.v1.LeaveGroupResponse
-	23, // 23: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatMember:output_type -> moldau.internal.coordinator.v1.HeartbeatMemberResponse
-	24, // 24: moldau.internal.coordinator.v1.CoordinatorService.CommitOffsets:output_type -> moldau.internal.coordinator.v1.CommitOffsetsResponse
-	25, // 25: moldau.internal.coordinator.v1.CoordinatorService.FetchOffsets:output_type -> moldau.internal.coordinator.v1.FetchOffsetsResponse
-	26, // 26: moldau.internal.coordinator.v1.CoordinatorService.DeleteOffsets:output_type -> moldau.internal.coordinator.v1.DeleteOffsetsResponse
-	27, // 27: moldau.internal.coordinator.v1.CoordinatorService.ListGroups:output_type -> moldau.internal.coordinator.v1.ListGroupsResponse
-	28, // 28: moldau.internal.coordinator.v1.CoordinatorService.DescribeGroups:output_type -> moldau.internal.coordinator.v1.DescribeGroupsResponse
-	29, // 29: moldau.internal.coordinator.v1.CoordinatorService.DeleteGroups:output_type -> moldau.internal.coordinator.v1.DeleteGroupsResponse
-	30, // 30: moldau.internal.coordinator.v1.CoordinatorService.InitProducer:output_type -> moldau.internal.coordinator.v1.InitProducerResponse
-	31, // 31: moldau.internal.coordinator.v1.CoordinatorService.AddPartitions:output_type -> moldau.internal.coordinator.v1.AddPartitionsResponse
-	32, // 32: moldau.internal.coordinator.v1.CoordinatorService.AddOffsets:output_type -> moldau.internal.coordinator.v1.AddOffsetsResponse
-	33, // 33: moldau.internal.coordinator.v1.CoordinatorService.CommitTransactionOffsets:output_type -> moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse
-	34, // 34: moldau.internal.coordinator.v1.CoordinatorService.EndTransaction:output_type -> moldau.internal.coordinator.v1.EndTransactionResponse
-	35, // 35: moldau.internal.coordinator.v1.CoordinatorService.CompleteOffsets:output_type -> moldau.internal.coordinator.v1.CompleteOffsetsResponse
-	36, // 36: moldau.internal.coordinator.v1.CoordinatorService.ListTransactions:output_type -> moldau.internal.coordinator.v1.ListTransactionsResponse
-	37, // 37: moldau.internal.coordinator.v1.CoordinatorService.DescribeTransactions:output_type -> moldau.internal.coordinator.v1.DescribeTransactionsResponse
-	19, // [19:38] is the sub-list for method output_type
-	0,  // [0:19] is the sub-list for method input_type
-	0,  // [0:0] is the sub-list for extension type_name
-	0,  // [0:0] is the sub-list for extension extendee
-	0,  // [0:0] is the sub-list for field type_name
+	1,  // 0: moldau.internal.coordinator.v1.ReleaseShardsRequest.shards:type_name -> moldau.internal.coordinator.v1.ReleasedShard
+	3,  // 1: moldau.internal.coordinator.v1.CoordinatorService.JoinGroup:input_type -> moldau.internal.coordinator.v1.JoinGroupRequest
+	4,  // 2: moldau.internal.coordinator.v1.CoordinatorService.SyncGroup:input_type -> moldau.internal.coordinator.v1.SyncGroupRequest
+	5,  // 3: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatGroup:input_type -> moldau.internal.coordinator.v1.HeartbeatGroupRequest
+	6,  // 4: moldau.internal.coordinator.v1.CoordinatorService.LeaveGroup:input_type -> moldau.internal.coordinator.v1.LeaveGroupRequest
+	7,  // 5: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatMember:input_type -> moldau.internal.coordinator.v1.HeartbeatMemberRequest
+	8,  // 6: moldau.internal.coordinator.v1.CoordinatorService.CommitOffsets:input_type -> moldau.internal.coordinator.v1.CommitOffsetsRequest
+	9,  // 7: moldau.internal.coordinator.v1.CoordinatorService.FetchOffsets:input_type -> moldau.internal.coordinator.v1.FetchOffsetsRequest
+	10, // 8: moldau.internal.coordinator.v1.CoordinatorService.DeleteOffsets:input_type -> moldau.internal.coordinator.v1.DeleteOffsetsRequest
+	11, // 9: moldau.internal.coordinator.v1.CoordinatorService.ListGroups:input_type -> moldau.internal.coordinator.v1.ListGroupsRequest
+	12, // 10: moldau.internal.coordinator.v1.CoordinatorService.DescribeGroups:input_type -> moldau.internal.coordinator.v1.DescribeGroupsRequest
+	13, // 11: moldau.internal.coordinator.v1.CoordinatorService.DeleteGroups:input_type -> moldau.internal.coordinator.v1.DeleteGroupsRequest
+	14, // 12: moldau.internal.coordinator.v1.CoordinatorService.InitProducer:input_type -> moldau.internal.coordinator.v1.InitProducerRequest
+	15, // 13: moldau.internal.coordinator.v1.CoordinatorService.AddPartitions:input_type -> moldau.internal.coordinator.v1.AddPartitionsRequest
+	16, // 14: moldau.internal.coordinator.v1.CoordinatorService.AddOffsets:input_type -> moldau.internal.coordinator.v1.AddOffsetsRequest
+	17, // 15: moldau.internal.coordinator.v1.CoordinatorService.CommitTransactionOffsets:input_type -> moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest
+	18, // 16: moldau.internal.coordinator.v1.CoordinatorService.EndTransaction:input_type -> moldau.internal.coordinator.v1.EndTransactionRequest
+	19, // 17: moldau.internal.coordinator.v1.CoordinatorService.CompleteOffsets:input_type -> moldau.internal.coordinator.v1.CompleteOffsetsRequest
+	20, // 18: moldau.internal.coordinator.v1.CoordinatorService.ListTransactions:input_type -> moldau.internal.coordinator.v1.ListTransactionsRequest
+	21, // 19: moldau.internal.coordinator.v1.CoordinatorService.DescribeTransactions:input_type -> moldau.internal.coordinator.v1.DescribeTransactionsRequest
+	0,  // 20: moldau.internal.coordinator.v1.CoordinatorService.ReleaseShards:input_type -> moldau.internal.coordinator.v1.ReleaseShardsRequest
+	22, // 21: moldau.internal.coordinator.v1.CoordinatorService.JoinGroup:output_type -> moldau.internal.coordinator.v1.JoinGroupResponse
+	23, // 22: moldau.internal.coordinator.v1.CoordinatorService.SyncGroup:output_type -> moldau.internal.coordinator.v1.SyncGroupResponse
+	24, // 23: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatGroup:output_type -> moldau.internal.coordinator.v1.HeartbeatGroupResponse
+	25, // 24: moldau.internal.coordinator.v1.CoordinatorService.LeaveGroup:output_type -> moldau.internal.coordinator.v1.LeaveGroupResponse
+	26, // 25: moldau.internal.coordinator.v1.CoordinatorService.HeartbeatMember:output_type -> moldau.internal.coordinator.v1.HeartbeatMemberResponse
+	27, // 26: moldau.internal.coordinator.v1.CoordinatorService.CommitOffsets:output_type -> moldau.internal.coordinator.v1.CommitOffsetsResponse
+	28, // 27: moldau.internal.coordinator.v1.CoordinatorService.FetchOffsets:output_type -> moldau.internal.coordinator.v1.FetchOffsetsResponse
+	29, // 28: moldau.internal.coordinator.v1.CoordinatorService.DeleteOffsets:output_type -> moldau.internal.coordinator.v1.DeleteOffsetsResponse
+	30, // 29: moldau.internal.coordinator.v1.CoordinatorService.ListGroups:output_type -> moldau.internal.coordinator.v1.ListGroupsResponse
+	31, // 30: moldau.internal.coordinator.v1.CoordinatorService.DescribeGroups:output_type -> moldau.internal.coordinator.v1.DescribeGroupsResponse
+	32, // 31: moldau.internal.coordinator.v1.CoordinatorService.DeleteGroups:output_type -> moldau.internal.coordinator.v1.DeleteGroupsResponse
+	33, // 32: moldau.internal.coordinator.v1.CoordinatorService.InitProducer:output_type -> moldau.internal.coordinator.v1.InitProducerResponse
+	34, // 33: moldau.internal.coordinator.v1.CoordinatorService.AddPartitions:output_type -> moldau.internal.coordinator.v1.AddPartitionsResponse
+	35, // 34: moldau.internal.coordinator.v1.CoordinatorService.AddOffsets:output_type -> moldau.internal.coordinator.v1.AddOffsetsResponse
+	36, // 35: moldau.internal.coordinator.v1.CoordinatorService.CommitTransactionOffsets:output_type -> moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse
+	37, // 36: moldau.internal.coordinator.v1.CoordinatorService.EndTransaction:output_type -> moldau.internal.coordinator.v1.EndTransactionResponse
+	38, // 37: moldau.internal.coordinator.v1.CoordinatorService.CompleteOffsets:output_type -> moldau.internal.coordinator.v1.CompleteOffsetsResponse
+	39, // 38: moldau.internal.coordinator.v1.CoordinatorService.ListTransactions:output_type -> moldau.internal.coordinator.v1.ListTransactionsResponse
+	40, // 39: moldau.internal.coordinator.v1.CoordinatorService.DescribeTransactions:output_type -> moldau.internal.coordinator.v1.DescribeTransactionsResponse
+	2,  // 40: moldau.internal.coordinator.v1.CoordinatorService.ReleaseShards:output_type -> moldau.internal.coordinator.v1.ReleaseShardsResponse
+	21, // [21:41] is the sub-list for method output_type
+	1,  // [1:21] is the sub-list for method input_type
+	1,  // [1:1] is the sub-list for extension type_name
+	1,  // [1:1] is the sub-list for extension extendee
+	0,  // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_coordinator_v1_coordinator_service_proto_init() }
@@ -149,12 +314,13 @@ func file_moldau_internal_coordinator_v1_coordinator_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDesc), len(file_moldau_internal_coordinator_v1_coordinator_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   0,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_moldau_internal_coordinator_v1_coordinator_service_proto_goTypes,
 		DependencyIndexes: file_moldau_internal_coordinator_v1_coordinator_service_proto_depIdxs,
+		MessageInfos:      file_moldau_internal_coordinator_v1_coordinator_service_proto_msgTypes,
 	}.Build()
 	File_moldau_internal_coordinator_v1_coordinator_service_proto = out.File
 	file_moldau_internal_coordinator_v1_coordinator_service_proto_goTypes = nil

@@ -38,6 +38,7 @@ const (
 	CoordinatorService_CompleteOffsets_FullMethodName          = "/moldau.internal.coordinator.v1.CoordinatorService/CompleteOffsets"
 	CoordinatorService_ListTransactions_FullMethodName         = "/moldau.internal.coordinator.v1.CoordinatorService/ListTransactions"
 	CoordinatorService_DescribeTransactions_FullMethodName     = "/moldau.internal.coordinator.v1.CoordinatorService/DescribeTransactions"
+	CoordinatorService_ReleaseShards_FullMethodName            = "/moldau.internal.coordinator.v1.CoordinatorService/ReleaseShards"
 )
 
 // CoordinatorServiceClient is the client API for CoordinatorService service.
@@ -70,9 +71,9 @@ type CoordinatorServiceClient interface {
 	DeleteOffsets(ctx context.Context, in *DeleteOffsetsRequest, opts ...grpc.CallOption) (*DeleteOffsetsResponse, error)
 	// ListGroups lists the groups of the shards that the coordinator owns.
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
-	// DescribeGroups describes groups, each of a shard that the coordinator owns.
+	// DescribeGroups describes groups of one shard.
 	DescribeGroups(ctx context.Context, in *DescribeGroupsRequest, opts ...grpc.CallOption) (*DescribeGroupsResponse, error)
-	// DeleteGroups deletes empty groups with their offsets.
+	// DeleteGroups deletes empty groups of one shard with their offsets.
 	DeleteGroups(ctx context.Context, in *DeleteGroupsRequest, opts ...grpc.CallOption) (*DeleteGroupsResponse, error)
 	// InitProducer gives a producer its id and epoch; with a transactional id it
 	// ends what the one before left open (T6).
@@ -93,9 +94,11 @@ type CoordinatorServiceClient interface {
 	// ListTransactions lists the transactions of the shards that the coordinator
 	// owns.
 	ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error)
-	// DescribeTransactions describes transactions, each of a shard that the
-	// coordinator owns.
+	// DescribeTransactions describes transactions of one shard.
 	DescribeTransactions(ctx context.Context, in *DescribeTransactionsRequest, opts ...grpc.CallOption) (*DescribeTransactionsResponse, error)
+	// ReleaseShards is asked by the new owner of shards: the coordinator asked
+	// serves them no longer once it has answered (invariant 21).
+	ReleaseShards(ctx context.Context, in *ReleaseShardsRequest, opts ...grpc.CallOption) (*ReleaseShardsResponse, error)
 }
 
 type coordinatorServiceClient struct {
@@ -296,6 +299,16 @@ func (c *coordinatorServiceClient) DescribeTransactions(ctx context.Context, in 
 	return out, nil
 }
 
+func (c *coordinatorServiceClient) ReleaseShards(ctx context.Context, in *ReleaseShardsRequest, opts ...grpc.CallOption) (*ReleaseShardsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseShardsResponse)
+	err := c.cc.Invoke(ctx, CoordinatorService_ReleaseShards_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CoordinatorServiceServer is the server API for CoordinatorService service.
 // All implementations must embed UnimplementedCoordinatorServiceServer
 // for forward compatibility.
@@ -326,9 +339,9 @@ type CoordinatorServiceServer interface {
 	DeleteOffsets(context.Context, *DeleteOffsetsRequest) (*DeleteOffsetsResponse, error)
 	// ListGroups lists the groups of the shards that the coordinator owns.
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
-	// DescribeGroups describes groups, each of a shard that the coordinator owns.
+	// DescribeGroups describes groups of one shard.
 	DescribeGroups(context.Context, *DescribeGroupsRequest) (*DescribeGroupsResponse, error)
-	// DeleteGroups deletes empty groups with their offsets.
+	// DeleteGroups deletes empty groups of one shard with their offsets.
 	DeleteGroups(context.Context, *DeleteGroupsRequest) (*DeleteGroupsResponse, error)
 	// InitProducer gives a producer its id and epoch; with a transactional id it
 	// ends what the one before left open (T6).
@@ -349,9 +362,11 @@ type CoordinatorServiceServer interface {
 	// ListTransactions lists the transactions of the shards that the coordinator
 	// owns.
 	ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error)
-	// DescribeTransactions describes transactions, each of a shard that the
-	// coordinator owns.
+	// DescribeTransactions describes transactions of one shard.
 	DescribeTransactions(context.Context, *DescribeTransactionsRequest) (*DescribeTransactionsResponse, error)
+	// ReleaseShards is asked by the new owner of shards: the coordinator asked
+	// serves them no longer once it has answered (invariant 21).
+	ReleaseShards(context.Context, *ReleaseShardsRequest) (*ReleaseShardsResponse, error)
 	mustEmbedUnimplementedCoordinatorServiceServer()
 }
 
@@ -418,6 +433,9 @@ func (UnimplementedCoordinatorServiceServer) ListTransactions(context.Context, *
 }
 func (UnimplementedCoordinatorServiceServer) DescribeTransactions(context.Context, *DescribeTransactionsRequest) (*DescribeTransactionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DescribeTransactions not implemented")
+}
+func (UnimplementedCoordinatorServiceServer) ReleaseShards(context.Context, *ReleaseShardsRequest) (*ReleaseShardsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseShards not implemented")
 }
 func (UnimplementedCoordinatorServiceServer) mustEmbedUnimplementedCoordinatorServiceServer() {}
 func (UnimplementedCoordinatorServiceServer) testEmbeddedByValue()                            {}
@@ -782,6 +800,24 @@ func _CoordinatorService_DescribeTransactions_Handler(srv interface{}, ctx conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CoordinatorService_ReleaseShards_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseShardsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServiceServer).ReleaseShards(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CoordinatorService_ReleaseShards_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServiceServer).ReleaseShards(ctx, req.(*ReleaseShardsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CoordinatorService_ServiceDesc is the grpc.ServiceDesc for CoordinatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -864,6 +900,10 @@ var CoordinatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DescribeTransactions",
 			Handler:    _CoordinatorService_DescribeTransactions_Handler,
+		},
+		{
+			MethodName: "ReleaseShards",
+			Handler:    _CoordinatorService_ReleaseShards_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

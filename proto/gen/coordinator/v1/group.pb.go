@@ -2023,7 +2023,10 @@ func (x *ListGroupsRequest) GetTypes() []string {
 type ListGroupsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The groups.
-	Groups        []*ListedGroup `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	Groups []*ListedGroup `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Shards that are still loading, or have no owner that answers; their groups
+	// are missing here.
+	LoadingShards []int32 `protobuf:"varint,2,rep,packed,name=loading_shards,json=loadingShards,proto3" json:"loading_shards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2061,6 +2064,13 @@ func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
 func (x *ListGroupsResponse) GetGroups() []*ListedGroup {
 	if x != nil {
 		return x.Groups
+	}
+	return nil
+}
+
+func (x *ListGroupsResponse) GetLoadingShards() []int32 {
+	if x != nil {
+		return x.LoadingShards
 	}
 	return nil
 }
@@ -2141,7 +2151,7 @@ func (x *ListedGroup) GetType() string {
 // DescribeGroupsRequest describes groups.
 type DescribeGroupsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The groups.
+	// Groups of one shard.
 	GroupIds      []string `protobuf:"bytes,1,rep,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2496,7 +2506,7 @@ func (x *Member) GetMemberType() int32 {
 // DeleteGroupsRequest deletes groups.
 type DeleteGroupsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Groups, each of a shard that the coordinator owns.
+	// Groups of one shard.
 	GroupIds      []string `protobuf:"bytes,1,rep,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2755,9 +2765,10 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\x06errors\x18\x01 \x03(\v2).moldau.internal.coordinator.v1.PartErrorR\x06errors\"A\n" +
 	"\x11ListGroupsRequest\x12\x16\n" +
 	"\x06states\x18\x01 \x03(\tR\x06states\x12\x14\n" +
-	"\x05types\x18\x02 \x03(\tR\x05types\"Y\n" +
+	"\x05types\x18\x02 \x03(\tR\x05types\"\x80\x01\n" +
 	"\x12ListGroupsResponse\x12C\n" +
-	"\x06groups\x18\x01 \x03(\v2+.moldau.internal.coordinator.v1.ListedGroupR\x06groups\"w\n" +
+	"\x06groups\x18\x01 \x03(\v2+.moldau.internal.coordinator.v1.ListedGroupR\x06groups\x12%\n" +
+	"\x0eloading_shards\x18\x02 \x03(\x05R\rloadingShards\"w\n" +
 	"\vListedGroup\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12#\n" +
 	"\rprotocol_type\x18\x02 \x01(\tR\fprotocolType\x12\x14\n" +

@@ -969,7 +969,8 @@ type ListTransactionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The transactions, without their partitions.
 	Transactions []*Transaction `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
-	// Shards that are still loading; their transactions are missing here.
+	// Shards that are still loading, or have no owner that answers; their
+	// transactions are missing here.
 	LoadingShards []int32 `protobuf:"varint,2,rep,packed,name=loading_shards,json=loadingShards,proto3" json:"loading_shards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1022,7 +1023,7 @@ func (x *ListTransactionsResponse) GetLoadingShards() []int32 {
 // DescribeTransactionsRequest describes transactions.
 type DescribeTransactionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Transactional ids.
+	// Transactional ids of one shard.
 	TransactionalIds []string `protobuf:"bytes,1,rep,name=transactional_ids,json=transactionalIds,proto3" json:"transactional_ids,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
