@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,16 +79,6 @@ func runProcess(ctx context.Context, s Settings, picked []role, nodes int, logs 
 	close(finished)
 	<-announced
 	return err
-}
-
-// tuneMemory keeps a quiet process small, unless GOGC or GOMEMLIMIT say
-// otherwise: batches live in pooled buffers, so the heap that the collector
-// sees is small and collecting it often is cheap.
-func tuneMemory() {
-	const quietPercent = 50
-	if _, set := syscall.Getenv("GOGC"); !set {
-		debug.SetGCPercent(quietPercent)
-	}
 }
 
 func (p *process) dir(name string) string { return filepath.Join(p.settings.DataDir, name) }
