@@ -54,6 +54,7 @@ func start(t *testing.T, side string, opts ...testcluster.Option) *testcluster.C
 
 // TestLoads runs every load on both sides in turns.
 func TestLoads(t *testing.T) {
+	warm(t)
 	clusters, all := map[string]*testcluster.Cluster{}, results{}
 	for _, side := range sides {
 		clusters[side] = start(t, side)
