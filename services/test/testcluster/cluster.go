@@ -3,7 +3,6 @@ package testcluster
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -11,16 +10,17 @@ import (
 )
 
 // Cluster is a running platform with a data folder of its own: one process, or
-// one for each role.
+// some for each role.
 type Cluster struct {
 	dataDir string
-	origin  string // allowed to read from browsers; empty is none
-	nodes   int    // storage nodes in one process; 0 is one
-	split   bool
+	origin  string   // allowed to read from browsers; empty is none
+	nodes   int      // storage nodes in one process; 0 is one
+	shape   Shape    // of processes by role; zero is one process
+	env     []string // further settings of each process
 
-	grpcAddr, httpAddr, kafkaAddr string           // of the doors since the last start
+	grpcAddr, httpAddr, kafkaAddr string           // of the doors started last
 	metadataAddr                  string           // where roles of their own find it
-	processes                     []*Process       // in river order; the last one is the gateway's
+	processes                     []*Process       // in river order; the last one is a gateway's
 	conn                          *grpc.ClientConn // nil until someone asks
 }
 
@@ -48,10 +48,7 @@ func Start(t testing.TB, opts ...Option) *Cluster {
 // serve.
 func StartSplit(t testing.TB, opts ...Option) *Cluster {
 	t.Helper()
-	c := newCluster(t, opts)
-	c.split = true
-	c.start(t)
-	return c
+	return StartShape(t, Shape{Metadata: 1, StorageNodes: 1, Gateways: 1}, opts...)
 }
 
 // Launch starts the platform in one process and reports whether it serves or
@@ -59,7 +56,7 @@ func StartSplit(t testing.TB, opts ...Option) *Cluster {
 func Launch(t testing.TB, opts ...Option) (c *Cluster, serves bool) {
 	t.Helper()
 	c = newCluster(t, opts)
-	p := c.launch(t, "up")
+	p := c.launch(t, Member{Role: "up"})
 	c.processes = []*Process{p}
 	return c, c.waitReady(t, p)
 }
@@ -80,15 +77,11 @@ func newCluster(t testing.TB, opts []Option) *Cluster {
 func (c *Cluster) start(t testing.TB) {
 	t.Helper()
 	c.processes = nil
-	roles := []string{"up"}
-	if c.split {
-		roles = []string{"metadata", "storage-node", "gateway"}
-	}
-	for _, role := range roles {
-		p := c.launch(t, role)
+	for _, m := range c.shape.members() {
+		p := c.launch(t, m)
 		c.processes = append(c.processes, p)
 		if !c.waitReady(t, p) {
-			t.Fatalf("%s ended before it was ready", role)
+			t.Fatalf("%s ended before it was ready", p.Name)
 		}
 	}
 }
@@ -125,19 +118,13 @@ func (c *Cluster) Restart(t testing.TB) {
 	c.start(t)
 }
 
-// RestartRole kills the process of one role of a split cluster, starts it anew
-// and waits until it serves, elsewhere than before.
+// RestartRole kills the first process of one role, starts it anew and waits
+// until it serves, elsewhere than before.
 func (c *Cluster) RestartRole(t testing.TB, role string) {
 	t.Helper()
-	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.Name == role })
-	if i < 0 {
-		t.Fatalf("no process of the role %s", role)
-	}
-	c.processes[i].Kill()
-	c.processes[i] = c.launch(t, role)
-	if !c.waitReady(t, c.processes[i]) {
-		t.Fatalf("%s ended before it was ready", role)
-	}
+	m := Member{Role: role, ID: 1}
+	c.Member(t, m).Kill()
+	c.StartMember(t, m)
 }
 
 // StartRival starts a second platform on the same data, on other ports, and
@@ -145,7 +132,7 @@ func (c *Cluster) RestartRole(t testing.TB, role string) {
 func (c *Cluster) StartRival(t testing.TB) *Process {
 	t.Helper()
 	rival := &Cluster{dataDir: c.dataDir}
-	return rival.launch(t, "up")
+	return rival.launch(t, Member{Role: "up"})
 }
 
 // Running reports whether no process has ended.

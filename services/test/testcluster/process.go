@@ -20,6 +20,9 @@ import (
 type Process struct {
 	Name string
 
+	member              Member
+	grpcAddr, kafkaAddr string // of a gateway, once it serves
+
 	cmd    *exec.Cmd
 	log    *logBuffer
 	exited chan struct{}

@@ -12,7 +12,7 @@ import (
 const anyPort = "127.0.0.1:0"
 
 // launch starts one process of the cluster.
-func (c *Cluster) launch(t testing.TB, role string) *Process {
+func (c *Cluster) launch(t testing.TB, m Member) *Process {
 	t.Helper()
 	env := []string{
 		"MOLDAU_DATA_DIR=" + c.dataDir,
@@ -24,17 +24,23 @@ func (c *Cluster) launch(t testing.TB, role string) *Process {
 		"MOLDAU_GATEWAY_KAFKA_LISTEN=" + anyPort,
 		"MOLDAU_GATEWAY_AUTO_CREATE_TOPICS=false",
 	}
+	if m.ID > 0 {
+		env = append(env, "MOLDAU_STORAGE_NODE_ID="+strconv.Itoa(m.ID), "MOLDAU_GATEWAY_NODE_ID="+strconv.Itoa(m.ID))
+	}
+	env = append(env, c.env...)
 	if c.metadataAddr != "" {
 		env = append(env, "MOLDAU_METADATA_TARGET="+c.metadataAddr)
 	}
 	if c.origin != "" {
 		env = append(env, "MOLDAU_GATEWAY_ALLOWED_ORIGINS="+c.origin)
 	}
-	args := []string{role}
+	args := []string{m.Role}
 	if c.nodes > 0 {
 		args = append(args, "--nodes", strconv.Itoa(c.nodes))
 	}
-	return StartProcess(t, role, env, args...)
+	p := StartProcess(t, m.Name(), env, args...)
+	p.member = m
+	return p
 }
 
 // clientEnv tells the command line where the cluster is.
@@ -45,6 +51,7 @@ var saysReady = map[string]string{
 	"up":           `(?s)moldau is up;.*gRPC +(\S+)\n +HTTP +http://(\S+).*Kafka +(\S+)\n.*Try, `,
 	"metadata":     `(?s)msg="metadata listens" addr=(\S+).*state=READY`,
 	"storage-node": `state=READY`,
+	"coordinator":  `state=READY`,
 	"gateway":      `(?s)msg="gateway listens" grpc_addr=(\S+) http_addr=(\S+) kafka_addr=(\S+).*state=READY`,
 }
 
@@ -52,13 +59,14 @@ var saysReady = map[string]string{
 // ended instead.
 func (c *Cluster) waitReady(t testing.TB, p *Process) bool {
 	t.Helper()
-	said := p.SawLog(t, saysReady[p.Name])
+	said := p.SawLog(t, saysReady[p.member.Role])
 	switch {
 	case said == nil:
 		return false
-	case p.Name == "metadata":
+	case p.member.Role == "metadata":
 		c.metadataAddr = said[1]
-	case p.Name != "storage-node":
+	case len(said) == 4:
+		p.grpcAddr, p.kafkaAddr = said[1], said[3]
 		c.grpcAddr, c.httpAddr, c.kafkaAddr = said[1], said[2], said[3]
 	}
 	return true

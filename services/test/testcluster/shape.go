@@ -1,0 +1,123 @@
+package testcluster
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// Shape is how many processes there are of each role.
+type Shape struct{ Metadata, StorageNodes, Coordinators, Gateways int }
+
+// Member is one process of a role. IDs begin at 1 and stay over restarts.
+type Member struct {
+	Role string
+	ID   int
+}
+
+// Name tells members apart in logs.
+func (m Member) Name() string {
+	if m.ID == 0 {
+		return m.Role
+	}
+	return fmt.Sprintf("%s-%d", m.Role, m.ID)
+}
+
+// members lists all processes in river order; without a shape it is one.
+func (s Shape) members() []Member {
+	var list []Member
+	for _, role := range []struct {
+		name  string
+		count int
+	}{{"metadata", s.Metadata}, {"storage-node", s.StorageNodes}, {"coordinator", s.Coordinators}, {"gateway", s.Gateways}} {
+		for id := range role.count {
+			list = append(list, Member{Role: role.name, ID: id + 1})
+		}
+	}
+	if list == nil {
+		return []Member{{Role: "up"}}
+	}
+	return list
+}
+
+// StartShape starts each role in processes of their own, in river order, and
+// waits until all serve.
+func StartShape(t testing.TB, shape Shape, opts ...Option) *Cluster {
+	t.Helper()
+	c := newCluster(t, opts)
+	c.shape = shape
+	c.start(t)
+	return c
+}
+
+// WithEnv gives each process further settings, as KEY=VALUE.
+func WithEnv(settings ...string) Option {
+	return func(c *Cluster) { c.env = append(c.env, settings...) }
+}
+
+// Member returns the process of a member; it may have ended.
+func (c *Cluster) Member(t testing.TB, m Member) *Process {
+	t.Helper()
+	return c.processes[c.place(t, m)]
+}
+
+func (c *Cluster) place(t testing.TB, m Member) int {
+	t.Helper()
+	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.member == m })
+	if i < 0 {
+		t.Fatalf("no process is %s", m.Name())
+	}
+	return i
+}
+
+// StartMember starts a member whose process has ended and waits until it
+// serves. Its ports are others than before.
+func (c *Cluster) StartMember(t testing.TB, m Member) {
+	t.Helper()
+	i := c.place(t, m)
+	if c.processes[i].Running() {
+		t.Fatalf("%s runs still", m.Name())
+	}
+	c.processes[i] = c.launch(t, m)
+	if !c.waitReady(t, c.processes[i]) {
+		t.Fatalf("%s ended before it was ready", m.Name())
+	}
+}
+
+// AddMember starts one more process of a role and returns who it is.
+func (c *Cluster) AddMember(t testing.TB, role string) Member {
+	t.Helper()
+	m := Member{Role: role, ID: 1}
+	for _, p := range c.processes {
+		if p.member.Role == role {
+			m.ID = max(m.ID, p.member.ID+1)
+		}
+	}
+	p := c.launch(t, m)
+	c.processes = append([]*Process{p}, c.processes...) // a gateway stays the last
+	if !c.waitReady(t, p) {
+		t.Fatalf("%s ended before it was ready", m.Name())
+	}
+	return m
+}
+
+// GRPCAddrs are the gRPC doors of all gateways, and KafkaAddrs their Kafka
+// doors.
+func (c *Cluster) GRPCAddrs() []string {
+	return c.doors(func(p *Process) string { return p.grpcAddr })
+}
+
+// KafkaAddrs are the Kafka doors of all gateways.
+func (c *Cluster) KafkaAddrs() []string {
+	return c.doors(func(p *Process) string { return p.kafkaAddr })
+}
+
+func (c *Cluster) doors(of func(*Process) string) []string {
+	var list []string
+	for _, p := range c.processes {
+		if p.grpcAddr != "" {
+			list = append(list, of(p))
+		}
+	}
+	return list
+}
