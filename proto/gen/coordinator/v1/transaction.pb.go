@@ -21,6 +21,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// EndedBy is who decided how a transaction ended.
+type EndedBy int32
+
+const (
+	// Unknown.
+	EndedBy_ENDED_BY_UNSPECIFIED EndedBy = 0
+	// The producer itself.
+	EndedBy_ENDED_BY_PRODUCER EndedBy = 1
+	// The coordinator, as it was open for too long.
+	EndedBy_ENDED_BY_TIMEOUT EndedBy = 2
+	// A newer producer, or an operator: the producer may not go on (T6).
+	EndedBy_ENDED_BY_FENCE EndedBy = 3
+)
+
+// Enum value maps for EndedBy.
+var (
+	EndedBy_name = map[int32]string{
+		0: "ENDED_BY_UNSPECIFIED",
+		1: "ENDED_BY_PRODUCER",
+		2: "ENDED_BY_TIMEOUT",
+		3: "ENDED_BY_FENCE",
+	}
+	EndedBy_value = map[string]int32{
+		"ENDED_BY_UNSPECIFIED": 0,
+		"ENDED_BY_PRODUCER":    1,
+		"ENDED_BY_TIMEOUT":     2,
+		"ENDED_BY_FENCE":       3,
+	}
+)
+
+func (x EndedBy) Enum() *EndedBy {
+	p := new(EndedBy)
+	*p = x
+	return p
+}
+
+func (x EndedBy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EndedBy) Descriptor() protoreflect.EnumDescriptor {
+	return file_moldau_internal_coordinator_v1_transaction_proto_enumTypes[0].Descriptor()
+}
+
+func (EndedBy) Type() protoreflect.EnumType {
+	return &file_moldau_internal_coordinator_v1_transaction_proto_enumTypes[0]
+}
+
+func (x EndedBy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EndedBy.Descriptor instead.
+func (EndedBy) EnumDescriptor() ([]byte, []int) {
+	return file_moldau_internal_coordinator_v1_transaction_proto_rawDescGZIP(), []int{0}
+}
+
 // InitProducerRequest asks for a producer id and epoch.
 type InitProducerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -343,7 +400,8 @@ func (x *AddPartitionsResponse) GetErrors() []*PartError {
 	return nil
 }
 
-// AddOffsetsRequest adds a group's offsets to a transaction.
+// AddOffsetsRequest adds a group's offsets to a transaction, or verifies that
+// they were added.
 type AddOffsetsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Transactional id.
@@ -353,7 +411,12 @@ type AddOffsetsRequest struct {
 	// Its epoch.
 	ProducerEpoch int32 `protobuf:"varint,3,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
 	// Group.
-	GroupId       string `protobuf:"bytes,4,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	GroupId string `protobuf:"bytes,4,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Only verify that they were added: the group's shard asks, before it takes
+	// offsets of a transaction under transaction version 1. Asked after the
+	// shard has noted that offsets wait, so that a marker that comes meanwhile
+	// is seen (T7, T13).
+	VerifyOnly    bool `protobuf:"varint,5,opt,name=verify_only,json=verifyOnly,proto3" json:"verify_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +479,13 @@ func (x *AddOffsetsRequest) GetGroupId() string {
 	return ""
 }
 
+func (x *AddOffsetsRequest) GetVerifyOnly() bool {
+	if x != nil {
+		return x.VerifyOnly
+	}
+	return false
+}
+
 // AddOffsetsResponse tells that the offsets may be sent.
 type AddOffsetsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -472,7 +542,8 @@ type CommitTransactionOffsetsRequest struct {
 	InstanceId string `protobuf:"bytes,7,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// The offsets.
 	Offsets []*Offset `protobuf:"bytes,8,rep,name=offsets,proto3" json:"offsets,omitempty"`
-	// Transaction version 2: the group's shard adds itself to the transaction.
+	// Transaction version 2: the group's shard adds itself to the transaction,
+	// with an AddOffsets that does; else with one that verifies.
 	ImplicitAdd   bool `protobuf:"varint,9,opt,name=implicit_add,json=implicitAdd,proto3" json:"implicit_add,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -630,8 +701,12 @@ type EndTransactionRequest struct {
 	Commit bool `protobuf:"varint,4,opt,name=commit,proto3" json:"commit,omitempty"`
 	// 1 or 2: the protocol that the client speaks; 2 raises the epoch (T3).
 	TransactionVersion int32 `protobuf:"varint,5,opt,name=transaction_version,json=transactionVersion,proto3" json:"transaction_version,omitempty"`
-	// Abort whatever producer holds the id: an operator asks.
-	Force         bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	// Abort the open transaction whatever producer holds the id, and fence that
+	// producer: an operator asks.
+	Force bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	// A transaction that nothing was added to may commit; else that is
+	// INVALID_TRANSACTION_STATE, as Kafka's clients expect.
+	AllowEmpty    bool `protobuf:"varint,7,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -704,6 +779,13 @@ func (x *EndTransactionRequest) GetTransactionVersion() int32 {
 func (x *EndTransactionRequest) GetForce() bool {
 	if x != nil {
 		return x.Force
+	}
+	return false
+}
+
+func (x *EndTransactionRequest) GetAllowEmpty() bool {
+	if x != nil {
+		return x.AllowEmpty
 	}
 	return false
 }
@@ -1132,7 +1214,9 @@ type Transaction struct {
 	// Its partitions.
 	Partitions []*TransactionPartition `protobuf:"bytes,8,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	// When the state last changed, in milliseconds since 1970.
-	UpdateTimeMs  int64 `protobuf:"varint,9,opt,name=update_time_ms,json=updateTimeMs,proto3" json:"update_time_ms,omitempty"`
+	UpdateTimeMs int64 `protobuf:"varint,9,opt,name=update_time_ms,json=updateTimeMs,proto3" json:"update_time_ms,omitempty"`
+	// The transaction that ended last, or is ending; absent where none has yet.
+	Ended         *EndedTransaction `protobuf:"bytes,10,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1230,6 +1314,132 @@ func (x *Transaction) GetUpdateTimeMs() int64 {
 	return 0
 }
 
+func (x *Transaction) GetEnded() *EndedTransaction {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+// ProducerIdentity is what a producer shows on every request.
+type ProducerIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Producer id.
+	ProducerId int64 `protobuf:"varint,1,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	// Its epoch, 0 to 32767.
+	ProducerEpoch int32 `protobuf:"varint,2,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProducerIdentity) Reset() {
+	*x = ProducerIdentity{}
+	mi := &file_moldau_internal_coordinator_v1_transaction_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProducerIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProducerIdentity) ProtoMessage() {}
+
+func (x *ProducerIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_coordinator_v1_transaction_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProducerIdentity.ProtoReflect.Descriptor instead.
+func (*ProducerIdentity) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_coordinator_v1_transaction_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ProducerIdentity) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *ProducerIdentity) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+// EndedTransaction tells how a transaction ended. It is decided for good.
+type EndedTransaction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The producer that it was of.
+	Producer *ProducerIdentity `protobuf:"bytes,1,opt,name=producer,proto3" json:"producer,omitempty"`
+	// Committed, else aborted.
+	Committed bool `protobuf:"varint,2,opt,name=committed,proto3" json:"committed,omitempty"`
+	// Who decided.
+	By            EndedBy `protobuf:"varint,3,opt,name=by,proto3,enum=moldau.internal.coordinator.v1.EndedBy" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndedTransaction) Reset() {
+	*x = EndedTransaction{}
+	mi := &file_moldau_internal_coordinator_v1_transaction_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndedTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndedTransaction) ProtoMessage() {}
+
+func (x *EndedTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_coordinator_v1_transaction_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndedTransaction.ProtoReflect.Descriptor instead.
+func (*EndedTransaction) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_coordinator_v1_transaction_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *EndedTransaction) GetProducer() *ProducerIdentity {
+	if x != nil {
+		return x.Producer
+	}
+	return nil
+}
+
+func (x *EndedTransaction) GetCommitted() bool {
+	if x != nil {
+		return x.Committed
+	}
+	return false
+}
+
+func (x *EndedTransaction) GetBy() EndedBy {
+	if x != nil {
+		return x.By
+	}
+	return EndedBy_ENDED_BY_UNSPECIFIED
+}
+
 var File_moldau_internal_coordinator_v1_transaction_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_coordinator_v1_transaction_proto_rawDesc = "" +
@@ -1260,13 +1470,15 @@ const file_moldau_internal_coordinator_v1_transaction_proto_rawDesc = "" +
 	"partitions\x18\x05 \x03(\v24.moldau.internal.coordinator.v1.TransactionPartitionR\n" +
 	"partitions\"Z\n" +
 	"\x15AddPartitionsResponse\x12A\n" +
-	"\x06errors\x18\x01 \x03(\v2).moldau.internal.coordinator.v1.PartErrorR\x06errors\"\xa1\x01\n" +
+	"\x06errors\x18\x01 \x03(\v2).moldau.internal.coordinator.v1.PartErrorR\x06errors\"\xc2\x01\n" +
 	"\x11AddOffsetsRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
 	"\vproducer_id\x18\x02 \x01(\x03R\n" +
 	"producerId\x12%\n" +
 	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x12\x19\n" +
-	"\bgroup_id\x18\x04 \x01(\tR\agroupId\"\x14\n" +
+	"\bgroup_id\x18\x04 \x01(\tR\agroupId\x12\x1f\n" +
+	"\vverify_only\x18\x05 \x01(\bR\n" +
+	"verifyOnly\"\x14\n" +
 	"\x12AddOffsetsResponse\"\xf2\x02\n" +
 	"\x1fCommitTransactionOffsetsRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
@@ -1283,7 +1495,7 @@ const file_moldau_internal_coordinator_v1_transaction_proto_rawDesc = "" +
 	"\aoffsets\x18\b \x03(\v2&.moldau.internal.coordinator.v1.OffsetR\aoffsets\x12!\n" +
 	"\fimplicit_add\x18\t \x01(\bR\vimplicitAdd\"e\n" +
 	" CommitTransactionOffsetsResponse\x12A\n" +
-	"\x06errors\x18\x01 \x03(\v2).moldau.internal.coordinator.v1.PartErrorR\x06errors\"\xe9\x01\n" +
+	"\x06errors\x18\x01 \x03(\v2).moldau.internal.coordinator.v1.PartErrorR\x06errors\"\x8a\x02\n" +
 	"\x15EndTransactionRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
 	"\vproducer_id\x18\x02 \x01(\x03R\n" +
@@ -1291,7 +1503,9 @@ const file_moldau_internal_coordinator_v1_transaction_proto_rawDesc = "" +
 	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\bR\x06commit\x12/\n" +
 	"\x13transaction_version\x18\x05 \x01(\x05R\x12transactionVersion\x12\x14\n" +
-	"\x05force\x18\x06 \x01(\bR\x05force\"`\n" +
+	"\x05force\x18\x06 \x01(\bR\x05force\x12\x1f\n" +
+	"\vallow_empty\x18\a \x01(\bR\n" +
+	"allowEmpty\"`\n" +
 	"\x16EndTransactionResponse\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x03R\n" +
 	"producerId\x12%\n" +
@@ -1317,7 +1531,7 @@ const file_moldau_internal_coordinator_v1_transaction_proto_rawDesc = "" +
 	"\x1bDescribeTransactionsRequest\x12+\n" +
 	"\x11transactional_ids\x18\x01 \x03(\tR\x10transactionalIds\"o\n" +
 	"\x1cDescribeTransactionsResponse\x12O\n" +
-	"\ftransactions\x18\x01 \x03(\v2+.moldau.internal.coordinator.v1.TransactionR\ftransactions\"\x96\x03\n" +
+	"\ftransactions\x18\x01 \x03(\v2+.moldau.internal.coordinator.v1.TransactionR\ftransactions\"\xde\x03\n" +
 	"\vTransaction\x12?\n" +
 	"\x05error\x18\x01 \x01(\v2).moldau.internal.coordinator.v1.PartErrorR\x05error\x12)\n" +
 	"\x10transactional_id\x18\x02 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
@@ -1331,7 +1545,22 @@ const file_moldau_internal_coordinator_v1_transaction_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\b \x03(\v24.moldau.internal.coordinator.v1.TransactionPartitionR\n" +
 	"partitions\x12$\n" +
-	"\x0eupdate_time_ms\x18\t \x01(\x03R\fupdateTimeMsB\x84\x02\n" +
+	"\x0eupdate_time_ms\x18\t \x01(\x03R\fupdateTimeMs\x12F\n" +
+	"\x05ended\x18\n" +
+	" \x01(\v20.moldau.internal.coordinator.v1.EndedTransactionR\x05ended\"Z\n" +
+	"\x10ProducerIdentity\x12\x1f\n" +
+	"\vproducer_id\x18\x01 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x02 \x01(\x05R\rproducerEpoch\"\xb7\x01\n" +
+	"\x10EndedTransaction\x12L\n" +
+	"\bproducer\x18\x01 \x01(\v20.moldau.internal.coordinator.v1.ProducerIdentityR\bproducer\x12\x1c\n" +
+	"\tcommitted\x18\x02 \x01(\bR\tcommitted\x127\n" +
+	"\x02by\x18\x03 \x01(\x0e2'.moldau.internal.coordinator.v1.EndedByR\x02by*d\n" +
+	"\aEndedBy\x12\x18\n" +
+	"\x14ENDED_BY_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ENDED_BY_PRODUCER\x10\x01\x12\x14\n" +
+	"\x10ENDED_BY_TIMEOUT\x10\x02\x12\x12\n" +
+	"\x0eENDED_BY_FENCE\x10\x03B\x84\x02\n" +
 	"\"com.moldau.internal.coordinator.v1B\x10TransactionProtoP\x01Z1moldau.dev/proto/gen/coordinator/v1;coordinatorv1\xa2\x02\x03MIC\xaa\x02\x1eMoldau.Internal.Coordinator.V1\xca\x02\x1eMoldau\\Internal\\Coordinator\\V1\xe2\x02*Moldau\\Internal\\Coordinator\\V1\\GPBMetadata\xea\x02!Moldau::Internal::Coordinator::V1b\x06proto3"
 
 var (
@@ -1346,43 +1575,50 @@ func file_moldau_internal_coordinator_v1_transaction_proto_rawDescGZIP() []byte 
 	return file_moldau_internal_coordinator_v1_transaction_proto_rawDescData
 }
 
-var file_moldau_internal_coordinator_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_moldau_internal_coordinator_v1_transaction_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_moldau_internal_coordinator_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_moldau_internal_coordinator_v1_transaction_proto_goTypes = []any{
-	(*InitProducerRequest)(nil),              // 0: moldau.internal.coordinator.v1.InitProducerRequest
-	(*InitProducerResponse)(nil),             // 1: moldau.internal.coordinator.v1.InitProducerResponse
-	(*TransactionPartition)(nil),             // 2: moldau.internal.coordinator.v1.TransactionPartition
-	(*AddPartitionsRequest)(nil),             // 3: moldau.internal.coordinator.v1.AddPartitionsRequest
-	(*AddPartitionsResponse)(nil),            // 4: moldau.internal.coordinator.v1.AddPartitionsResponse
-	(*AddOffsetsRequest)(nil),                // 5: moldau.internal.coordinator.v1.AddOffsetsRequest
-	(*AddOffsetsResponse)(nil),               // 6: moldau.internal.coordinator.v1.AddOffsetsResponse
-	(*CommitTransactionOffsetsRequest)(nil),  // 7: moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest
-	(*CommitTransactionOffsetsResponse)(nil), // 8: moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse
-	(*EndTransactionRequest)(nil),            // 9: moldau.internal.coordinator.v1.EndTransactionRequest
-	(*EndTransactionResponse)(nil),           // 10: moldau.internal.coordinator.v1.EndTransactionResponse
-	(*CompleteOffsetsRequest)(nil),           // 11: moldau.internal.coordinator.v1.CompleteOffsetsRequest
-	(*CompleteOffsetsResponse)(nil),          // 12: moldau.internal.coordinator.v1.CompleteOffsetsResponse
-	(*ListTransactionsRequest)(nil),          // 13: moldau.internal.coordinator.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),         // 14: moldau.internal.coordinator.v1.ListTransactionsResponse
-	(*DescribeTransactionsRequest)(nil),      // 15: moldau.internal.coordinator.v1.DescribeTransactionsRequest
-	(*DescribeTransactionsResponse)(nil),     // 16: moldau.internal.coordinator.v1.DescribeTransactionsResponse
-	(*Transaction)(nil),                      // 17: moldau.internal.coordinator.v1.Transaction
-	(*PartError)(nil),                        // 18: moldau.internal.coordinator.v1.PartError
-	(*Offset)(nil),                           // 19: moldau.internal.coordinator.v1.Offset
+	(EndedBy)(0),                             // 0: moldau.internal.coordinator.v1.EndedBy
+	(*InitProducerRequest)(nil),              // 1: moldau.internal.coordinator.v1.InitProducerRequest
+	(*InitProducerResponse)(nil),             // 2: moldau.internal.coordinator.v1.InitProducerResponse
+	(*TransactionPartition)(nil),             // 3: moldau.internal.coordinator.v1.TransactionPartition
+	(*AddPartitionsRequest)(nil),             // 4: moldau.internal.coordinator.v1.AddPartitionsRequest
+	(*AddPartitionsResponse)(nil),            // 5: moldau.internal.coordinator.v1.AddPartitionsResponse
+	(*AddOffsetsRequest)(nil),                // 6: moldau.internal.coordinator.v1.AddOffsetsRequest
+	(*AddOffsetsResponse)(nil),               // 7: moldau.internal.coordinator.v1.AddOffsetsResponse
+	(*CommitTransactionOffsetsRequest)(nil),  // 8: moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest
+	(*CommitTransactionOffsetsResponse)(nil), // 9: moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse
+	(*EndTransactionRequest)(nil),            // 10: moldau.internal.coordinator.v1.EndTransactionRequest
+	(*EndTransactionResponse)(nil),           // 11: moldau.internal.coordinator.v1.EndTransactionResponse
+	(*CompleteOffsetsRequest)(nil),           // 12: moldau.internal.coordinator.v1.CompleteOffsetsRequest
+	(*CompleteOffsetsResponse)(nil),          // 13: moldau.internal.coordinator.v1.CompleteOffsetsResponse
+	(*ListTransactionsRequest)(nil),          // 14: moldau.internal.coordinator.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),         // 15: moldau.internal.coordinator.v1.ListTransactionsResponse
+	(*DescribeTransactionsRequest)(nil),      // 16: moldau.internal.coordinator.v1.DescribeTransactionsRequest
+	(*DescribeTransactionsResponse)(nil),     // 17: moldau.internal.coordinator.v1.DescribeTransactionsResponse
+	(*Transaction)(nil),                      // 18: moldau.internal.coordinator.v1.Transaction
+	(*ProducerIdentity)(nil),                 // 19: moldau.internal.coordinator.v1.ProducerIdentity
+	(*EndedTransaction)(nil),                 // 20: moldau.internal.coordinator.v1.EndedTransaction
+	(*PartError)(nil),                        // 21: moldau.internal.coordinator.v1.PartError
+	(*Offset)(nil),                           // 22: moldau.internal.coordinator.v1.Offset
 }
 var file_moldau_internal_coordinator_v1_transaction_proto_depIdxs = []int32{
-	2,  // 0: moldau.internal.coordinator.v1.AddPartitionsRequest.partitions:type_name -> moldau.internal.coordinator.v1.TransactionPartition
-	18, // 1: moldau.internal.coordinator.v1.AddPartitionsResponse.errors:type_name -> moldau.internal.coordinator.v1.PartError
-	19, // 2: moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest.offsets:type_name -> moldau.internal.coordinator.v1.Offset
-	18, // 3: moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse.errors:type_name -> moldau.internal.coordinator.v1.PartError
-	17, // 4: moldau.internal.coordinator.v1.ListTransactionsResponse.transactions:type_name -> moldau.internal.coordinator.v1.Transaction
-	17, // 5: moldau.internal.coordinator.v1.DescribeTransactionsResponse.transactions:type_name -> moldau.internal.coordinator.v1.Transaction
-	18, // 6: moldau.internal.coordinator.v1.Transaction.error:type_name -> moldau.internal.coordinator.v1.PartError
-	2,  // 7: moldau.internal.coordinator.v1.Transaction.partitions:type_name -> moldau.internal.coordinator.v1.TransactionPartition
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	3,  // 0: moldau.internal.coordinator.v1.AddPartitionsRequest.partitions:type_name -> moldau.internal.coordinator.v1.TransactionPartition
+	21, // 1: moldau.internal.coordinator.v1.AddPartitionsResponse.errors:type_name -> moldau.internal.coordinator.v1.PartError
+	22, // 2: moldau.internal.coordinator.v1.CommitTransactionOffsetsRequest.offsets:type_name -> moldau.internal.coordinator.v1.Offset
+	21, // 3: moldau.internal.coordinator.v1.CommitTransactionOffsetsResponse.errors:type_name -> moldau.internal.coordinator.v1.PartError
+	18, // 4: moldau.internal.coordinator.v1.ListTransactionsResponse.transactions:type_name -> moldau.internal.coordinator.v1.Transaction
+	18, // 5: moldau.internal.coordinator.v1.DescribeTransactionsResponse.transactions:type_name -> moldau.internal.coordinator.v1.Transaction
+	21, // 6: moldau.internal.coordinator.v1.Transaction.error:type_name -> moldau.internal.coordinator.v1.PartError
+	3,  // 7: moldau.internal.coordinator.v1.Transaction.partitions:type_name -> moldau.internal.coordinator.v1.TransactionPartition
+	20, // 8: moldau.internal.coordinator.v1.Transaction.ended:type_name -> moldau.internal.coordinator.v1.EndedTransaction
+	19, // 9: moldau.internal.coordinator.v1.EndedTransaction.producer:type_name -> moldau.internal.coordinator.v1.ProducerIdentity
+	0,  // 10: moldau.internal.coordinator.v1.EndedTransaction.by:type_name -> moldau.internal.coordinator.v1.EndedBy
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_coordinator_v1_transaction_proto_init() }
@@ -1396,13 +1632,14 @@ func file_moldau_internal_coordinator_v1_transaction_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moldau_internal_coordinator_v1_transaction_proto_rawDesc), len(file_moldau_internal_coordinator_v1_transaction_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   18,
+			NumEnums:      1,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_moldau_internal_coordinator_v1_transaction_proto_goTypes,
 		DependencyIndexes: file_moldau_internal_coordinator_v1_transaction_proto_depIdxs,
+		EnumInfos:         file_moldau_internal_coordinator_v1_transaction_proto_enumTypes,
 		MessageInfos:      file_moldau_internal_coordinator_v1_transaction_proto_msgTypes,
 	}.Build()
 	File_moldau_internal_coordinator_v1_transaction_proto = out.File
