@@ -66,6 +66,7 @@ type Server struct {
 	log      *slog.Logger
 	meta     metadataclient.Client
 	router   *routing.Router
+	nodes    routing.Nodes
 	metrics  *metrics
 	memory   *semaphore.Weighted
 	ids      *producerIDs
@@ -93,7 +94,7 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, metrics: m,
+		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, nodes: d.Nodes, metrics: m,
 		router: routing.NewRouter(d.Metadata, d.Nodes, d.Clock), memory: semaphore.NewWeighted(cfg.MaxInFlightBytes),
 		ids: newProducerIDs(d.Metadata), sessions: newSessions(d.Clock), conns: map[*conn]struct{}{},
 	}
@@ -123,6 +124,9 @@ func (s *Server) Advertise(listener net.Addr) error {
 	s.host, s.port = host, int32(n)
 	return nil
 }
+
+// address is where clients are sent to.
+func (s *Server) address() string { return net.JoinHostPort(s.host, strconv.Itoa(int(s.port))) }
 
 const (
 	firstAcceptPause = 5 * time.Millisecond

@@ -17,6 +17,7 @@ const (
 	aString // nullable or not
 	someBytes
 	anArray
+	maybe // a structure that may be null
 )
 
 // field is one field of a request, in wire order. It is there in the versions
@@ -41,6 +42,8 @@ func between(first, last int16, k kind) field { return field{kind: k, since: fir
 
 func listOf(of ...field) field { return field{kind: anArray, until: 1<<15 - 1, of: of} }
 
+func optional(of ...field) field { return field{kind: maybe, until: 1<<15 - 1, of: of} }
+
 func list(k kind) field {
 	return field{kind: anArray, until: 1<<15 - 1, of: []field{always(k)}, plain: true}
 }
@@ -48,6 +51,12 @@ func list(k kind) field {
 // from moves the first version of a field.
 func (f field) from(version int16) field {
 	f.since = version
+	return f
+}
+
+// upTo moves the last version of a field.
+func (f field) upTo(version int16) field {
+	f.until = version
 	return f
 }
 
@@ -94,6 +103,10 @@ func (w *walker) field(f *field) {
 		w.r.string()
 	case someBytes:
 		w.r.bytes()
+	case maybe:
+		if w.r.int8() >= 0 {
+			w.structure(f.of)
+		}
 	case anArray:
 		w.array(f)
 	}

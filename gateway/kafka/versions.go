@@ -40,7 +40,10 @@ var byKey = map[int16]*api{}
 
 func init() { // not initialisers: ApiVersions shows the table that it is in
 	apis = []api{
-		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(), findCoordinatorAPI(), apiVersionsAPI(), initProducerIDAPI(),
+		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(), findCoordinatorAPI(), apiVersionsAPI(),
+		createTopicsAPI(), deleteTopicsAPI(), deleteRecordsAPI(), initProducerIDAPI(), describeConfigsAPI(), alterConfigsAPI(),
+		describeLogDirsAPI(), createPartitionsAPI(), incrementalAlterConfigsAPI(), describeClusterAPI(), listConfigResourcesAPI(),
+		describeTopicPartitionsAPI(),
 	}
 	for i := range apis {
 		byKey[apis[i].key] = &apis[i]
