@@ -48,7 +48,9 @@ type ClusterState struct {
 	// Settings of one broker that override those of the cluster.
 	BrokerConfigs []*BrokerConfigs `protobuf:"bytes,11,rep,name=broker_configs,json=brokerConfigs,proto3" json:"broker_configs,omitempty"`
 	// Finalized feature levels, by Kafka's names.
-	Features      map[string]int32 `protobuf:"bytes,12,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Features map[string]int32 `protobuf:"bytes,12,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Random name of the controller's term that made this revision (C11).
+	TermId        string `protobuf:"bytes,13,opt,name=term_id,json=termId,proto3" json:"term_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -167,6 +169,198 @@ func (x *ClusterState) GetFeatures() map[string]int32 {
 	return nil
 }
 
+func (x *ClusterState) GetTermId() string {
+	if x != nil {
+		return x.TermId
+	}
+	return ""
+}
+
+// Position is how far someone has followed metadata. A store that was set back
+// to an earlier state does not hold it (C11).
+type Position struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Generation of the metadata.
+	Generation int64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Revision; 0 where nothing was seen yet.
+	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Term that made the revision.
+	TermId        string `protobuf:"bytes,3,opt,name=term_id,json=termId,proto3" json:"term_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Position) Reset() {
+	*x = Position{}
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Position) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Position) ProtoMessage() {}
+
+func (x *Position) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Position.ProtoReflect.Descriptor instead.
+func (*Position) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Position) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Position) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Position) GetTermId() string {
+	if x != nil {
+		return x.TermId
+	}
+	return ""
+}
+
+// Lineage is what a store knows of its own past: which positions it ever held
+// (C11).
+type Lineage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Generation of the metadata.
+	Generation int64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The last terms, by epoch.
+	Terms         []*Term `protobuf:"bytes,2,rep,name=terms,proto3" json:"terms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lineage) Reset() {
+	*x = Lineage{}
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lineage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lineage) ProtoMessage() {}
+
+func (x *Lineage) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lineage.ProtoReflect.Descriptor instead.
+func (*Lineage) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Lineage) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Lineage) GetTerms() []*Term {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+// Term is one term of a controller.
+type Term struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Controller epoch.
+	Epoch int64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Random name: another term could have the same epoch after a restore.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Highest revision that it made durable.
+	LastRevision  int64 `protobuf:"varint,3,opt,name=last_revision,json=lastRevision,proto3" json:"last_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Term) Reset() {
+	*x = Term{}
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Term) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Term) ProtoMessage() {}
+
+func (x *Term) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Term.ProtoReflect.Descriptor instead.
+func (*Term) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Term) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Term) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Term) GetLastRevision() int64 {
+	if x != nil {
+		return x.LastRevision
+	}
+	return 0
+}
+
 // TopicState is one topic.
 type TopicState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -188,7 +382,7 @@ type TopicState struct {
 
 func (x *TopicState) Reset() {
 	*x = TopicState{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[1]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -200,7 +394,7 @@ func (x *TopicState) String() string {
 func (*TopicState) ProtoMessage() {}
 
 func (x *TopicState) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[1]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -213,7 +407,7 @@ func (x *TopicState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicState.ProtoReflect.Descriptor instead.
 func (*TopicState) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{1}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TopicState) GetName() string {
@@ -292,7 +486,7 @@ type PartitionState struct {
 
 func (x *PartitionState) Reset() {
 	*x = PartitionState{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[2]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +498,7 @@ func (x *PartitionState) String() string {
 func (*PartitionState) ProtoMessage() {}
 
 func (x *PartitionState) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[2]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +511,7 @@ func (x *PartitionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionState.ProtoReflect.Descriptor instead.
 func (*PartitionState) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{2}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PartitionState) GetReplicas() []int32 {
@@ -420,7 +614,7 @@ type NodeState struct {
 
 func (x *NodeState) Reset() {
 	*x = NodeState{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[3]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +626,7 @@ func (x *NodeState) String() string {
 func (*NodeState) ProtoMessage() {}
 
 func (x *NodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[3]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +639,7 @@ func (x *NodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeState.ProtoReflect.Descriptor instead.
 func (*NodeState) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{3}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NodeState) GetNodeId() int32 {
@@ -522,7 +716,7 @@ type GatewayState struct {
 
 func (x *GatewayState) Reset() {
 	*x = GatewayState{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +728,7 @@ func (x *GatewayState) String() string {
 func (*GatewayState) ProtoMessage() {}
 
 func (x *GatewayState) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[4]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +741,7 @@ func (x *GatewayState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayState.ProtoReflect.Descriptor instead.
 func (*GatewayState) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{4}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GatewayState) GetBrokerId() int32 {
@@ -623,7 +817,7 @@ type CoordinatorState struct {
 
 func (x *CoordinatorState) Reset() {
 	*x = CoordinatorState{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[5]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +829,7 @@ func (x *CoordinatorState) String() string {
 func (*CoordinatorState) ProtoMessage() {}
 
 func (x *CoordinatorState) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[5]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +842,7 @@ func (x *CoordinatorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorState.ProtoReflect.Descriptor instead.
 func (*CoordinatorState) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{5}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CoordinatorState) GetCoordinatorId() int32 {
@@ -694,7 +888,7 @@ type ShardState struct {
 
 func (x *ShardState) Reset() {
 	*x = ShardState{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[6]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +900,7 @@ func (x *ShardState) String() string {
 func (*ShardState) ProtoMessage() {}
 
 func (x *ShardState) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[6]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +913,7 @@ func (x *ShardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardState.ProtoReflect.Descriptor instead.
 func (*ShardState) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{6}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ShardState) GetOwner() int32 {
@@ -749,7 +943,7 @@ type BrokerConfigs struct {
 
 func (x *BrokerConfigs) Reset() {
 	*x = BrokerConfigs{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[7]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +955,7 @@ func (x *BrokerConfigs) String() string {
 func (*BrokerConfigs) ProtoMessage() {}
 
 func (x *BrokerConfigs) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[7]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +968,7 @@ func (x *BrokerConfigs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokerConfigs.ProtoReflect.Descriptor instead.
 func (*BrokerConfigs) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{7}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BrokerConfigs) GetBrokerId() int32 {
@@ -805,7 +999,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[8]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1011,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[8]
+	mi := &file_moldau_internal_metadata_v1_metadata_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1024,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{8}
+	return file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Tombstone) GetTopicId() []byte {
@@ -851,7 +1045,7 @@ var File_moldau_internal_metadata_v1_metadata_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\n" +
-	"*moldau/internal/metadata/v1/metadata.proto\x12\x1bmoldau.internal.metadata.v1\"\xe1\x06\n" +
+	"*moldau/internal/metadata/v1/metadata.proto\x12\x1bmoldau.internal.metadata.v1\"\xfa\x06\n" +
 	"\fClusterState\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1a\n" +
@@ -868,13 +1062,29 @@ const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\aconfigs\x18\n" +
 	" \x03(\v26.moldau.internal.metadata.v1.ClusterState.ConfigsEntryR\aconfigs\x12Q\n" +
 	"\x0ebroker_configs\x18\v \x03(\v2*.moldau.internal.metadata.v1.BrokerConfigsR\rbrokerConfigs\x12S\n" +
-	"\bfeatures\x18\f \x03(\v27.moldau.internal.metadata.v1.ClusterState.FeaturesEntryR\bfeatures\x1a:\n" +
+	"\bfeatures\x18\f \x03(\v27.moldau.internal.metadata.v1.ClusterState.FeaturesEntryR\bfeatures\x12\x17\n" +
+	"\aterm_id\x18\r \x01(\tR\x06termId\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xd4\x02\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"_\n" +
+	"\bPosition\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x03R\n" +
+	"generation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x17\n" +
+	"\aterm_id\x18\x03 \x01(\tR\x06termId\"b\n" +
+	"\aLineage\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x03R\n" +
+	"generation\x127\n" +
+	"\x05terms\x18\x02 \x03(\v2!.moldau.internal.metadata.v1.TermR\x05terms\"Q\n" +
+	"\x04Term\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12#\n" +
+	"\rlast_revision\x18\x03 \x01(\x03R\flastRevision\"\xd4\x02\n" +
 	"\n" +
 	"TopicState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
@@ -956,39 +1166,43 @@ func file_moldau_internal_metadata_v1_metadata_proto_rawDescGZIP() []byte {
 	return file_moldau_internal_metadata_v1_metadata_proto_rawDescData
 }
 
-var file_moldau_internal_metadata_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_moldau_internal_metadata_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_moldau_internal_metadata_v1_metadata_proto_goTypes = []any{
 	(*ClusterState)(nil),     // 0: moldau.internal.metadata.v1.ClusterState
-	(*TopicState)(nil),       // 1: moldau.internal.metadata.v1.TopicState
-	(*PartitionState)(nil),   // 2: moldau.internal.metadata.v1.PartitionState
-	(*NodeState)(nil),        // 3: moldau.internal.metadata.v1.NodeState
-	(*GatewayState)(nil),     // 4: moldau.internal.metadata.v1.GatewayState
-	(*CoordinatorState)(nil), // 5: moldau.internal.metadata.v1.CoordinatorState
-	(*ShardState)(nil),       // 6: moldau.internal.metadata.v1.ShardState
-	(*BrokerConfigs)(nil),    // 7: moldau.internal.metadata.v1.BrokerConfigs
-	(*Tombstone)(nil),        // 8: moldau.internal.metadata.v1.Tombstone
-	nil,                      // 9: moldau.internal.metadata.v1.ClusterState.ConfigsEntry
-	nil,                      // 10: moldau.internal.metadata.v1.ClusterState.FeaturesEntry
-	nil,                      // 11: moldau.internal.metadata.v1.TopicState.ConfigsEntry
-	nil,                      // 12: moldau.internal.metadata.v1.BrokerConfigs.ConfigsEntry
+	(*Position)(nil),         // 1: moldau.internal.metadata.v1.Position
+	(*Lineage)(nil),          // 2: moldau.internal.metadata.v1.Lineage
+	(*Term)(nil),             // 3: moldau.internal.metadata.v1.Term
+	(*TopicState)(nil),       // 4: moldau.internal.metadata.v1.TopicState
+	(*PartitionState)(nil),   // 5: moldau.internal.metadata.v1.PartitionState
+	(*NodeState)(nil),        // 6: moldau.internal.metadata.v1.NodeState
+	(*GatewayState)(nil),     // 7: moldau.internal.metadata.v1.GatewayState
+	(*CoordinatorState)(nil), // 8: moldau.internal.metadata.v1.CoordinatorState
+	(*ShardState)(nil),       // 9: moldau.internal.metadata.v1.ShardState
+	(*BrokerConfigs)(nil),    // 10: moldau.internal.metadata.v1.BrokerConfigs
+	(*Tombstone)(nil),        // 11: moldau.internal.metadata.v1.Tombstone
+	nil,                      // 12: moldau.internal.metadata.v1.ClusterState.ConfigsEntry
+	nil,                      // 13: moldau.internal.metadata.v1.ClusterState.FeaturesEntry
+	nil,                      // 14: moldau.internal.metadata.v1.TopicState.ConfigsEntry
+	nil,                      // 15: moldau.internal.metadata.v1.BrokerConfigs.ConfigsEntry
 }
 var file_moldau_internal_metadata_v1_metadata_proto_depIdxs = []int32{
-	1,  // 0: moldau.internal.metadata.v1.ClusterState.topics:type_name -> moldau.internal.metadata.v1.TopicState
-	3,  // 1: moldau.internal.metadata.v1.ClusterState.nodes:type_name -> moldau.internal.metadata.v1.NodeState
-	4,  // 2: moldau.internal.metadata.v1.ClusterState.gateways:type_name -> moldau.internal.metadata.v1.GatewayState
-	5,  // 3: moldau.internal.metadata.v1.ClusterState.coordinators:type_name -> moldau.internal.metadata.v1.CoordinatorState
-	6,  // 4: moldau.internal.metadata.v1.ClusterState.shards:type_name -> moldau.internal.metadata.v1.ShardState
-	9,  // 5: moldau.internal.metadata.v1.ClusterState.configs:type_name -> moldau.internal.metadata.v1.ClusterState.ConfigsEntry
-	7,  // 6: moldau.internal.metadata.v1.ClusterState.broker_configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs
-	10, // 7: moldau.internal.metadata.v1.ClusterState.features:type_name -> moldau.internal.metadata.v1.ClusterState.FeaturesEntry
-	11, // 8: moldau.internal.metadata.v1.TopicState.configs:type_name -> moldau.internal.metadata.v1.TopicState.ConfigsEntry
-	2,  // 9: moldau.internal.metadata.v1.TopicState.partitions:type_name -> moldau.internal.metadata.v1.PartitionState
-	12, // 10: moldau.internal.metadata.v1.BrokerConfigs.configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs.ConfigsEntry
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	4,  // 0: moldau.internal.metadata.v1.ClusterState.topics:type_name -> moldau.internal.metadata.v1.TopicState
+	6,  // 1: moldau.internal.metadata.v1.ClusterState.nodes:type_name -> moldau.internal.metadata.v1.NodeState
+	7,  // 2: moldau.internal.metadata.v1.ClusterState.gateways:type_name -> moldau.internal.metadata.v1.GatewayState
+	8,  // 3: moldau.internal.metadata.v1.ClusterState.coordinators:type_name -> moldau.internal.metadata.v1.CoordinatorState
+	9,  // 4: moldau.internal.metadata.v1.ClusterState.shards:type_name -> moldau.internal.metadata.v1.ShardState
+	12, // 5: moldau.internal.metadata.v1.ClusterState.configs:type_name -> moldau.internal.metadata.v1.ClusterState.ConfigsEntry
+	10, // 6: moldau.internal.metadata.v1.ClusterState.broker_configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs
+	13, // 7: moldau.internal.metadata.v1.ClusterState.features:type_name -> moldau.internal.metadata.v1.ClusterState.FeaturesEntry
+	3,  // 8: moldau.internal.metadata.v1.Lineage.terms:type_name -> moldau.internal.metadata.v1.Term
+	14, // 9: moldau.internal.metadata.v1.TopicState.configs:type_name -> moldau.internal.metadata.v1.TopicState.ConfigsEntry
+	5,  // 10: moldau.internal.metadata.v1.TopicState.partitions:type_name -> moldau.internal.metadata.v1.PartitionState
+	15, // 11: moldau.internal.metadata.v1.BrokerConfigs.configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs.ConfigsEntry
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_metadata_v1_metadata_proto_init() }
@@ -1002,7 +1216,7 @@ func file_moldau_internal_metadata_v1_metadata_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moldau_internal_metadata_v1_metadata_proto_rawDesc), len(file_moldau_internal_metadata_v1_metadata_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

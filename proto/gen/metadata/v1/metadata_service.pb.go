@@ -28,7 +28,10 @@ type WatchRequest struct {
 	Watcher string `protobuf:"bytes,1,opt,name=watcher,proto3" json:"watcher,omitempty"`
 	// Id of the gateway that watches, or empty: answers to admin calls wait
 	// until every live gateway has acknowledged their revision by Heartbeat.
-	GatewayId     string `protobuf:"bytes,2,opt,name=gateway_id,json=gatewayId,proto3" json:"gateway_id,omitempty"`
+	GatewayId string `protobuf:"bytes,2,opt,name=gateway_id,json=gatewayId,proto3" json:"gateway_id,omitempty"`
+	// What the watcher has seen; refused with METADATA_REGRESSED where metadata
+	// was set back to before it (C11).
+	Seen          *Position `protobuf:"bytes,3,opt,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,6 +78,13 @@ func (x *WatchRequest) GetGatewayId() string {
 		return x.GatewayId
 	}
 	return ""
+}
+
+func (x *WatchRequest) GetSeen() *Position {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
 }
 
 // WatchResponse is one change, or the whole.
@@ -379,12 +389,11 @@ type RegisterNodeRequest struct {
 	// The kernel has not started anew since the node's data was last open, so
 	// that what was written is there even if it was not fsynced (N3).
 	SameBoot bool `protobuf:"varint,7,opt,name=same_boot,json=sameBoot,proto3" json:"same_boot,omitempty"`
-	// Highest generation that the node has seen (C11).
-	SeenGeneration int64 `protobuf:"varint,8,opt,name=seen_generation,json=seenGeneration,proto3" json:"seen_generation,omitempty"`
-	// Highest controller epoch that the node has seen (C11).
-	SeenControllerEpoch int64 `protobuf:"varint,9,opt,name=seen_controller_epoch,json=seenControllerEpoch,proto3" json:"seen_controller_epoch,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// What the node has seen, in this process or one before; refused with
+	// METADATA_REGRESSED where metadata was set back to before it (C11).
+	Seen          *Position `protobuf:"bytes,8,opt,name=seen,proto3" json:"seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegisterNodeRequest) Reset() {
@@ -466,18 +475,11 @@ func (x *RegisterNodeRequest) GetSameBoot() bool {
 	return false
 }
 
-func (x *RegisterNodeRequest) GetSeenGeneration() int64 {
+func (x *RegisterNodeRequest) GetSeen() *Position {
 	if x != nil {
-		return x.SeenGeneration
+		return x.Seen
 	}
-	return 0
-}
-
-func (x *RegisterNodeRequest) GetSeenControllerEpoch() int64 {
-	if x != nil {
-		return x.SeenControllerEpoch
-	}
-	return 0
+	return nil
 }
 
 // RegisterNodeResponse grants an epoch.
@@ -2949,12 +2951,15 @@ type PingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the instance that answers is the active controller.
 	Active bool `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
-	// Epoch of its term, where it is.
+	// Epoch of the term that it holds the lease of, also while it still loads.
 	ControllerEpoch int64 `protobuf:"varint,2,opt,name=controller_epoch,json=controllerEpoch,proto3" json:"controller_epoch,omitempty"`
 	// Address of the active controller, where it is known.
 	ControllerAddress string `protobuf:"bytes,3,opt,name=controller_address,json=controllerAddress,proto3" json:"controller_address,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Newest position of its term, so that a standby that takes over knows what
+	// metadata must hold (C11).
+	Position      *Position `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PingResponse) Reset() {
@@ -3008,15 +3013,23 @@ func (x *PingResponse) GetControllerAddress() string {
 	return ""
 }
 
+func (x *PingResponse) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
 var File_moldau_internal_metadata_v1_metadata_service_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\n" +
-	"2moldau/internal/metadata/v1/metadata_service.proto\x12\x1bmoldau.internal.metadata.v1\x1a*moldau/internal/metadata/v1/metadata.proto\"G\n" +
+	"2moldau/internal/metadata/v1/metadata_service.proto\x12\x1bmoldau.internal.metadata.v1\x1a*moldau/internal/metadata/v1/metadata.proto\"\x82\x01\n" +
 	"\fWatchRequest\x12\x18\n" +
 	"\awatcher\x18\x01 \x01(\tR\awatcher\x12\x1d\n" +
 	"\n" +
-	"gateway_id\x18\x02 \x01(\tR\tgatewayId\"\xaf\x06\n" +
+	"gateway_id\x18\x02 \x01(\tR\tgatewayId\x129\n" +
+	"\x04seen\x18\x03 \x01(\v2%.moldau.internal.metadata.v1.PositionR\x04seen\"\xaf\x06\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12E\n" +
 	"\bsnapshot\x18\x02 \x01(\v2).moldau.internal.metadata.v1.ClusterStateR\bsnapshot\x12?\n" +
@@ -3049,7 +3062,7 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\x0fPartitionChange\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12A\n" +
-	"\x05state\x18\x03 \x01(\v2+.moldau.internal.metadata.v1.PartitionStateR\x05state\"\xc7\x02\n" +
+	"\x05state\x18\x03 \x01(\v2+.moldau.internal.metadata.v1.PartitionStateR\x05state\"\xa5\x02\n" +
 	"\x13RegisterNodeRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12.\n" +
@@ -3058,9 +3071,8 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\x04rack\x18\x05 \x01(\tR\x04rack\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x06 \x01(\tR\tclusterId\x12\x1b\n" +
-	"\tsame_boot\x18\a \x01(\bR\bsameBoot\x12'\n" +
-	"\x0fseen_generation\x18\b \x01(\x03R\x0eseenGeneration\x122\n" +
-	"\x15seen_controller_epoch\x18\t \x01(\x03R\x13seenControllerEpoch\"p\n" +
+	"\tsame_boot\x18\a \x01(\bR\bsameBoot\x129\n" +
+	"\x04seen\x18\b \x01(\v2%.moldau.internal.metadata.v1.PositionR\x04seen\"p\n" +
 	"\x14RegisterNodeResponse\x12\x1d\n" +
 	"\n" +
 	"node_epoch\x18\x01 \x01(\x03R\tnodeEpoch\x12\x1a\n" +
@@ -3233,11 +3245,12 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"4\n" +
 	"\x16UpdateFeaturesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"\r\n" +
-	"\vPingRequest\"\x80\x01\n" +
+	"\vPingRequest\"\xc3\x01\n" +
 	"\fPingResponse\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12)\n" +
 	"\x10controller_epoch\x18\x02 \x01(\x03R\x0fcontrollerEpoch\x12-\n" +
-	"\x12controller_address\x18\x03 \x01(\tR\x11controllerAddress2\xca\x10\n" +
+	"\x12controller_address\x18\x03 \x01(\tR\x11controllerAddress\x12A\n" +
+	"\bposition\x18\x04 \x01(\v2%.moldau.internal.metadata.v1.PositionR\bposition2\xca\x10\n" +
 	"\x0fMetadataService\x12`\n" +
 	"\x05Watch\x12).moldau.internal.metadata.v1.WatchRequest\x1a*.moldau.internal.metadata.v1.WatchResponse0\x01\x12s\n" +
 	"\fRegisterNode\x120.moldau.internal.metadata.v1.RegisterNodeRequest\x1a1.moldau.internal.metadata.v1.RegisterNodeResponse\x12j\n" +
@@ -3328,95 +3341,99 @@ var file_moldau_internal_metadata_v1_metadata_service_proto_goTypes = []any{
 	nil,                                 // 50: moldau.internal.metadata.v1.AlterTopicRequest.SetEntry
 	nil,                                 // 51: moldau.internal.metadata.v1.AlterClusterConfigsRequest.SetEntry
 	nil,                                 // 52: moldau.internal.metadata.v1.UpdateFeaturesRequest.LevelsEntry
-	(*ClusterState)(nil),                // 53: moldau.internal.metadata.v1.ClusterState
-	(*TopicState)(nil),                  // 54: moldau.internal.metadata.v1.TopicState
-	(*Tombstone)(nil),                   // 55: moldau.internal.metadata.v1.Tombstone
-	(*NodeState)(nil),                   // 56: moldau.internal.metadata.v1.NodeState
-	(*GatewayState)(nil),                // 57: moldau.internal.metadata.v1.GatewayState
-	(*CoordinatorState)(nil),            // 58: moldau.internal.metadata.v1.CoordinatorState
-	(*ShardState)(nil),                  // 59: moldau.internal.metadata.v1.ShardState
-	(*BrokerConfigs)(nil),               // 60: moldau.internal.metadata.v1.BrokerConfigs
-	(*PartitionState)(nil),              // 61: moldau.internal.metadata.v1.PartitionState
+	(*Position)(nil),                    // 53: moldau.internal.metadata.v1.Position
+	(*ClusterState)(nil),                // 54: moldau.internal.metadata.v1.ClusterState
+	(*TopicState)(nil),                  // 55: moldau.internal.metadata.v1.TopicState
+	(*Tombstone)(nil),                   // 56: moldau.internal.metadata.v1.Tombstone
+	(*NodeState)(nil),                   // 57: moldau.internal.metadata.v1.NodeState
+	(*GatewayState)(nil),                // 58: moldau.internal.metadata.v1.GatewayState
+	(*CoordinatorState)(nil),            // 59: moldau.internal.metadata.v1.CoordinatorState
+	(*ShardState)(nil),                  // 60: moldau.internal.metadata.v1.ShardState
+	(*BrokerConfigs)(nil),               // 61: moldau.internal.metadata.v1.BrokerConfigs
+	(*PartitionState)(nil),              // 62: moldau.internal.metadata.v1.PartitionState
 }
 var file_moldau_internal_metadata_v1_metadata_service_proto_depIdxs = []int32{
-	53, // 0: moldau.internal.metadata.v1.WatchResponse.snapshot:type_name -> moldau.internal.metadata.v1.ClusterState
-	54, // 1: moldau.internal.metadata.v1.WatchResponse.topics:type_name -> moldau.internal.metadata.v1.TopicState
-	55, // 2: moldau.internal.metadata.v1.WatchResponse.tombstones:type_name -> moldau.internal.metadata.v1.Tombstone
-	56, // 3: moldau.internal.metadata.v1.WatchResponse.nodes:type_name -> moldau.internal.metadata.v1.NodeState
-	57, // 4: moldau.internal.metadata.v1.WatchResponse.gateways:type_name -> moldau.internal.metadata.v1.GatewayState
-	58, // 5: moldau.internal.metadata.v1.WatchResponse.coordinators:type_name -> moldau.internal.metadata.v1.CoordinatorState
-	59, // 6: moldau.internal.metadata.v1.WatchResponse.shards:type_name -> moldau.internal.metadata.v1.ShardState
-	2,  // 7: moldau.internal.metadata.v1.WatchResponse.settings:type_name -> moldau.internal.metadata.v1.ClusterSettings
-	3,  // 8: moldau.internal.metadata.v1.WatchResponse.partitions:type_name -> moldau.internal.metadata.v1.PartitionChange
-	47, // 9: moldau.internal.metadata.v1.ClusterSettings.configs:type_name -> moldau.internal.metadata.v1.ClusterSettings.ConfigsEntry
-	60, // 10: moldau.internal.metadata.v1.ClusterSettings.broker_configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs
-	48, // 11: moldau.internal.metadata.v1.ClusterSettings.features:type_name -> moldau.internal.metadata.v1.ClusterSettings.FeaturesEntry
-	61, // 12: moldau.internal.metadata.v1.PartitionChange.state:type_name -> moldau.internal.metadata.v1.PartitionState
-	57, // 13: moldau.internal.metadata.v1.HeartbeatRequest.gateway:type_name -> moldau.internal.metadata.v1.GatewayState
-	58, // 14: moldau.internal.metadata.v1.HeartbeatRequest.coordinator:type_name -> moldau.internal.metadata.v1.CoordinatorState
-	49, // 15: moldau.internal.metadata.v1.CreateTopicRequest.configs:type_name -> moldau.internal.metadata.v1.CreateTopicRequest.ConfigsEntry
-	9,  // 16: moldau.internal.metadata.v1.CreateTopicRequest.assignment:type_name -> moldau.internal.metadata.v1.ReplicaList
-	54, // 17: moldau.internal.metadata.v1.CreateTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
-	50, // 18: moldau.internal.metadata.v1.AlterTopicRequest.set:type_name -> moldau.internal.metadata.v1.AlterTopicRequest.SetEntry
-	54, // 19: moldau.internal.metadata.v1.AlterTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
-	9,  // 20: moldau.internal.metadata.v1.AddPartitionsRequest.assignment:type_name -> moldau.internal.metadata.v1.ReplicaList
-	54, // 21: moldau.internal.metadata.v1.AddPartitionsResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
-	21, // 22: moldau.internal.metadata.v1.AlterPartitionsRequest.partitions:type_name -> moldau.internal.metadata.v1.AlterPartition
-	22, // 23: moldau.internal.metadata.v1.AlterPartition.isr:type_name -> moldau.internal.metadata.v1.InSyncReplica
-	24, // 24: moldau.internal.metadata.v1.AlterPartitionsResponse.results:type_name -> moldau.internal.metadata.v1.AlterPartitionResult
-	19, // 25: moldau.internal.metadata.v1.AlterPartitionResult.error:type_name -> moldau.internal.metadata.v1.ReplicaError
-	61, // 26: moldau.internal.metadata.v1.AlterPartitionResult.state:type_name -> moldau.internal.metadata.v1.PartitionState
-	26, // 27: moldau.internal.metadata.v1.ReportReplicasRequest.replicas:type_name -> moldau.internal.metadata.v1.SuspectReplica
-	29, // 28: moldau.internal.metadata.v1.ElectLeadersRequest.elections:type_name -> moldau.internal.metadata.v1.LeaderElection
-	31, // 29: moldau.internal.metadata.v1.ElectLeadersResponse.results:type_name -> moldau.internal.metadata.v1.LeaderElectionResult
-	19, // 30: moldau.internal.metadata.v1.LeaderElectionResult.error:type_name -> moldau.internal.metadata.v1.ReplicaError
-	61, // 31: moldau.internal.metadata.v1.LeaderElectionResult.state:type_name -> moldau.internal.metadata.v1.PartitionState
-	33, // 32: moldau.internal.metadata.v1.AlterReassignmentsRequest.reassignments:type_name -> moldau.internal.metadata.v1.Reassignment
-	24, // 33: moldau.internal.metadata.v1.AlterReassignmentsResponse.results:type_name -> moldau.internal.metadata.v1.AlterPartitionResult
-	33, // 34: moldau.internal.metadata.v1.RebalanceResponse.reassignments:type_name -> moldau.internal.metadata.v1.Reassignment
-	51, // 35: moldau.internal.metadata.v1.AlterClusterConfigsRequest.set:type_name -> moldau.internal.metadata.v1.AlterClusterConfigsRequest.SetEntry
-	52, // 36: moldau.internal.metadata.v1.UpdateFeaturesRequest.levels:type_name -> moldau.internal.metadata.v1.UpdateFeaturesRequest.LevelsEntry
-	0,  // 37: moldau.internal.metadata.v1.MetadataService.Watch:input_type -> moldau.internal.metadata.v1.WatchRequest
-	4,  // 38: moldau.internal.metadata.v1.MetadataService.RegisterNode:input_type -> moldau.internal.metadata.v1.RegisterNodeRequest
-	6,  // 39: moldau.internal.metadata.v1.MetadataService.Heartbeat:input_type -> moldau.internal.metadata.v1.HeartbeatRequest
-	8,  // 40: moldau.internal.metadata.v1.MetadataService.CreateTopic:input_type -> moldau.internal.metadata.v1.CreateTopicRequest
-	11, // 41: moldau.internal.metadata.v1.MetadataService.AlterTopic:input_type -> moldau.internal.metadata.v1.AlterTopicRequest
-	13, // 42: moldau.internal.metadata.v1.MetadataService.AddPartitions:input_type -> moldau.internal.metadata.v1.AddPartitionsRequest
-	15, // 43: moldau.internal.metadata.v1.MetadataService.DeleteTopic:input_type -> moldau.internal.metadata.v1.DeleteTopicRequest
-	17, // 44: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:input_type -> moldau.internal.metadata.v1.AllocateProducerIdsRequest
-	20, // 45: moldau.internal.metadata.v1.MetadataService.AlterPartitions:input_type -> moldau.internal.metadata.v1.AlterPartitionsRequest
-	25, // 46: moldau.internal.metadata.v1.MetadataService.ReportReplicas:input_type -> moldau.internal.metadata.v1.ReportReplicasRequest
-	28, // 47: moldau.internal.metadata.v1.MetadataService.ElectLeaders:input_type -> moldau.internal.metadata.v1.ElectLeadersRequest
-	32, // 48: moldau.internal.metadata.v1.MetadataService.AlterReassignments:input_type -> moldau.internal.metadata.v1.AlterReassignmentsRequest
-	35, // 49: moldau.internal.metadata.v1.MetadataService.DrainNode:input_type -> moldau.internal.metadata.v1.DrainNodeRequest
-	37, // 50: moldau.internal.metadata.v1.MetadataService.RemoveNode:input_type -> moldau.internal.metadata.v1.RemoveNodeRequest
-	39, // 51: moldau.internal.metadata.v1.MetadataService.Rebalance:input_type -> moldau.internal.metadata.v1.RebalanceRequest
-	41, // 52: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:input_type -> moldau.internal.metadata.v1.AlterClusterConfigsRequest
-	43, // 53: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:input_type -> moldau.internal.metadata.v1.UpdateFeaturesRequest
-	45, // 54: moldau.internal.metadata.v1.MetadataService.Ping:input_type -> moldau.internal.metadata.v1.PingRequest
-	1,  // 55: moldau.internal.metadata.v1.MetadataService.Watch:output_type -> moldau.internal.metadata.v1.WatchResponse
-	5,  // 56: moldau.internal.metadata.v1.MetadataService.RegisterNode:output_type -> moldau.internal.metadata.v1.RegisterNodeResponse
-	7,  // 57: moldau.internal.metadata.v1.MetadataService.Heartbeat:output_type -> moldau.internal.metadata.v1.HeartbeatResponse
-	10, // 58: moldau.internal.metadata.v1.MetadataService.CreateTopic:output_type -> moldau.internal.metadata.v1.CreateTopicResponse
-	12, // 59: moldau.internal.metadata.v1.MetadataService.AlterTopic:output_type -> moldau.internal.metadata.v1.AlterTopicResponse
-	14, // 60: moldau.internal.metadata.v1.MetadataService.AddPartitions:output_type -> moldau.internal.metadata.v1.AddPartitionsResponse
-	16, // 61: moldau.internal.metadata.v1.MetadataService.DeleteTopic:output_type -> moldau.internal.metadata.v1.DeleteTopicResponse
-	18, // 62: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:output_type -> moldau.internal.metadata.v1.AllocateProducerIdsResponse
-	23, // 63: moldau.internal.metadata.v1.MetadataService.AlterPartitions:output_type -> moldau.internal.metadata.v1.AlterPartitionsResponse
-	27, // 64: moldau.internal.metadata.v1.MetadataService.ReportReplicas:output_type -> moldau.internal.metadata.v1.ReportReplicasResponse
-	30, // 65: moldau.internal.metadata.v1.MetadataService.ElectLeaders:output_type -> moldau.internal.metadata.v1.ElectLeadersResponse
-	34, // 66: moldau.internal.metadata.v1.MetadataService.AlterReassignments:output_type -> moldau.internal.metadata.v1.AlterReassignmentsResponse
-	36, // 67: moldau.internal.metadata.v1.MetadataService.DrainNode:output_type -> moldau.internal.metadata.v1.DrainNodeResponse
-	38, // 68: moldau.internal.metadata.v1.MetadataService.RemoveNode:output_type -> moldau.internal.metadata.v1.RemoveNodeResponse
-	40, // 69: moldau.internal.metadata.v1.MetadataService.Rebalance:output_type -> moldau.internal.metadata.v1.RebalanceResponse
-	42, // 70: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:output_type -> moldau.internal.metadata.v1.AlterClusterConfigsResponse
-	44, // 71: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:output_type -> moldau.internal.metadata.v1.UpdateFeaturesResponse
-	46, // 72: moldau.internal.metadata.v1.MetadataService.Ping:output_type -> moldau.internal.metadata.v1.PingResponse
-	55, // [55:73] is the sub-list for method output_type
-	37, // [37:55] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	53, // 0: moldau.internal.metadata.v1.WatchRequest.seen:type_name -> moldau.internal.metadata.v1.Position
+	54, // 1: moldau.internal.metadata.v1.WatchResponse.snapshot:type_name -> moldau.internal.metadata.v1.ClusterState
+	55, // 2: moldau.internal.metadata.v1.WatchResponse.topics:type_name -> moldau.internal.metadata.v1.TopicState
+	56, // 3: moldau.internal.metadata.v1.WatchResponse.tombstones:type_name -> moldau.internal.metadata.v1.Tombstone
+	57, // 4: moldau.internal.metadata.v1.WatchResponse.nodes:type_name -> moldau.internal.metadata.v1.NodeState
+	58, // 5: moldau.internal.metadata.v1.WatchResponse.gateways:type_name -> moldau.internal.metadata.v1.GatewayState
+	59, // 6: moldau.internal.metadata.v1.WatchResponse.coordinators:type_name -> moldau.internal.metadata.v1.CoordinatorState
+	60, // 7: moldau.internal.metadata.v1.WatchResponse.shards:type_name -> moldau.internal.metadata.v1.ShardState
+	2,  // 8: moldau.internal.metadata.v1.WatchResponse.settings:type_name -> moldau.internal.metadata.v1.ClusterSettings
+	3,  // 9: moldau.internal.metadata.v1.WatchResponse.partitions:type_name -> moldau.internal.metadata.v1.PartitionChange
+	47, // 10: moldau.internal.metadata.v1.ClusterSettings.configs:type_name -> moldau.internal.metadata.v1.ClusterSettings.ConfigsEntry
+	61, // 11: moldau.internal.metadata.v1.ClusterSettings.broker_configs:type_name -> moldau.internal.metadata.v1.BrokerConfigs
+	48, // 12: moldau.internal.metadata.v1.ClusterSettings.features:type_name -> moldau.internal.metadata.v1.ClusterSettings.FeaturesEntry
+	62, // 13: moldau.internal.metadata.v1.PartitionChange.state:type_name -> moldau.internal.metadata.v1.PartitionState
+	53, // 14: moldau.internal.metadata.v1.RegisterNodeRequest.seen:type_name -> moldau.internal.metadata.v1.Position
+	58, // 15: moldau.internal.metadata.v1.HeartbeatRequest.gateway:type_name -> moldau.internal.metadata.v1.GatewayState
+	59, // 16: moldau.internal.metadata.v1.HeartbeatRequest.coordinator:type_name -> moldau.internal.metadata.v1.CoordinatorState
+	49, // 17: moldau.internal.metadata.v1.CreateTopicRequest.configs:type_name -> moldau.internal.metadata.v1.CreateTopicRequest.ConfigsEntry
+	9,  // 18: moldau.internal.metadata.v1.CreateTopicRequest.assignment:type_name -> moldau.internal.metadata.v1.ReplicaList
+	55, // 19: moldau.internal.metadata.v1.CreateTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
+	50, // 20: moldau.internal.metadata.v1.AlterTopicRequest.set:type_name -> moldau.internal.metadata.v1.AlterTopicRequest.SetEntry
+	55, // 21: moldau.internal.metadata.v1.AlterTopicResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
+	9,  // 22: moldau.internal.metadata.v1.AddPartitionsRequest.assignment:type_name -> moldau.internal.metadata.v1.ReplicaList
+	55, // 23: moldau.internal.metadata.v1.AddPartitionsResponse.topic:type_name -> moldau.internal.metadata.v1.TopicState
+	21, // 24: moldau.internal.metadata.v1.AlterPartitionsRequest.partitions:type_name -> moldau.internal.metadata.v1.AlterPartition
+	22, // 25: moldau.internal.metadata.v1.AlterPartition.isr:type_name -> moldau.internal.metadata.v1.InSyncReplica
+	24, // 26: moldau.internal.metadata.v1.AlterPartitionsResponse.results:type_name -> moldau.internal.metadata.v1.AlterPartitionResult
+	19, // 27: moldau.internal.metadata.v1.AlterPartitionResult.error:type_name -> moldau.internal.metadata.v1.ReplicaError
+	62, // 28: moldau.internal.metadata.v1.AlterPartitionResult.state:type_name -> moldau.internal.metadata.v1.PartitionState
+	26, // 29: moldau.internal.metadata.v1.ReportReplicasRequest.replicas:type_name -> moldau.internal.metadata.v1.SuspectReplica
+	29, // 30: moldau.internal.metadata.v1.ElectLeadersRequest.elections:type_name -> moldau.internal.metadata.v1.LeaderElection
+	31, // 31: moldau.internal.metadata.v1.ElectLeadersResponse.results:type_name -> moldau.internal.metadata.v1.LeaderElectionResult
+	19, // 32: moldau.internal.metadata.v1.LeaderElectionResult.error:type_name -> moldau.internal.metadata.v1.ReplicaError
+	62, // 33: moldau.internal.metadata.v1.LeaderElectionResult.state:type_name -> moldau.internal.metadata.v1.PartitionState
+	33, // 34: moldau.internal.metadata.v1.AlterReassignmentsRequest.reassignments:type_name -> moldau.internal.metadata.v1.Reassignment
+	24, // 35: moldau.internal.metadata.v1.AlterReassignmentsResponse.results:type_name -> moldau.internal.metadata.v1.AlterPartitionResult
+	33, // 36: moldau.internal.metadata.v1.RebalanceResponse.reassignments:type_name -> moldau.internal.metadata.v1.Reassignment
+	51, // 37: moldau.internal.metadata.v1.AlterClusterConfigsRequest.set:type_name -> moldau.internal.metadata.v1.AlterClusterConfigsRequest.SetEntry
+	52, // 38: moldau.internal.metadata.v1.UpdateFeaturesRequest.levels:type_name -> moldau.internal.metadata.v1.UpdateFeaturesRequest.LevelsEntry
+	53, // 39: moldau.internal.metadata.v1.PingResponse.position:type_name -> moldau.internal.metadata.v1.Position
+	0,  // 40: moldau.internal.metadata.v1.MetadataService.Watch:input_type -> moldau.internal.metadata.v1.WatchRequest
+	4,  // 41: moldau.internal.metadata.v1.MetadataService.RegisterNode:input_type -> moldau.internal.metadata.v1.RegisterNodeRequest
+	6,  // 42: moldau.internal.metadata.v1.MetadataService.Heartbeat:input_type -> moldau.internal.metadata.v1.HeartbeatRequest
+	8,  // 43: moldau.internal.metadata.v1.MetadataService.CreateTopic:input_type -> moldau.internal.metadata.v1.CreateTopicRequest
+	11, // 44: moldau.internal.metadata.v1.MetadataService.AlterTopic:input_type -> moldau.internal.metadata.v1.AlterTopicRequest
+	13, // 45: moldau.internal.metadata.v1.MetadataService.AddPartitions:input_type -> moldau.internal.metadata.v1.AddPartitionsRequest
+	15, // 46: moldau.internal.metadata.v1.MetadataService.DeleteTopic:input_type -> moldau.internal.metadata.v1.DeleteTopicRequest
+	17, // 47: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:input_type -> moldau.internal.metadata.v1.AllocateProducerIdsRequest
+	20, // 48: moldau.internal.metadata.v1.MetadataService.AlterPartitions:input_type -> moldau.internal.metadata.v1.AlterPartitionsRequest
+	25, // 49: moldau.internal.metadata.v1.MetadataService.ReportReplicas:input_type -> moldau.internal.metadata.v1.ReportReplicasRequest
+	28, // 50: moldau.internal.metadata.v1.MetadataService.ElectLeaders:input_type -> moldau.internal.metadata.v1.ElectLeadersRequest
+	32, // 51: moldau.internal.metadata.v1.MetadataService.AlterReassignments:input_type -> moldau.internal.metadata.v1.AlterReassignmentsRequest
+	35, // 52: moldau.internal.metadata.v1.MetadataService.DrainNode:input_type -> moldau.internal.metadata.v1.DrainNodeRequest
+	37, // 53: moldau.internal.metadata.v1.MetadataService.RemoveNode:input_type -> moldau.internal.metadata.v1.RemoveNodeRequest
+	39, // 54: moldau.internal.metadata.v1.MetadataService.Rebalance:input_type -> moldau.internal.metadata.v1.RebalanceRequest
+	41, // 55: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:input_type -> moldau.internal.metadata.v1.AlterClusterConfigsRequest
+	43, // 56: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:input_type -> moldau.internal.metadata.v1.UpdateFeaturesRequest
+	45, // 57: moldau.internal.metadata.v1.MetadataService.Ping:input_type -> moldau.internal.metadata.v1.PingRequest
+	1,  // 58: moldau.internal.metadata.v1.MetadataService.Watch:output_type -> moldau.internal.metadata.v1.WatchResponse
+	5,  // 59: moldau.internal.metadata.v1.MetadataService.RegisterNode:output_type -> moldau.internal.metadata.v1.RegisterNodeResponse
+	7,  // 60: moldau.internal.metadata.v1.MetadataService.Heartbeat:output_type -> moldau.internal.metadata.v1.HeartbeatResponse
+	10, // 61: moldau.internal.metadata.v1.MetadataService.CreateTopic:output_type -> moldau.internal.metadata.v1.CreateTopicResponse
+	12, // 62: moldau.internal.metadata.v1.MetadataService.AlterTopic:output_type -> moldau.internal.metadata.v1.AlterTopicResponse
+	14, // 63: moldau.internal.metadata.v1.MetadataService.AddPartitions:output_type -> moldau.internal.metadata.v1.AddPartitionsResponse
+	16, // 64: moldau.internal.metadata.v1.MetadataService.DeleteTopic:output_type -> moldau.internal.metadata.v1.DeleteTopicResponse
+	18, // 65: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:output_type -> moldau.internal.metadata.v1.AllocateProducerIdsResponse
+	23, // 66: moldau.internal.metadata.v1.MetadataService.AlterPartitions:output_type -> moldau.internal.metadata.v1.AlterPartitionsResponse
+	27, // 67: moldau.internal.metadata.v1.MetadataService.ReportReplicas:output_type -> moldau.internal.metadata.v1.ReportReplicasResponse
+	30, // 68: moldau.internal.metadata.v1.MetadataService.ElectLeaders:output_type -> moldau.internal.metadata.v1.ElectLeadersResponse
+	34, // 69: moldau.internal.metadata.v1.MetadataService.AlterReassignments:output_type -> moldau.internal.metadata.v1.AlterReassignmentsResponse
+	36, // 70: moldau.internal.metadata.v1.MetadataService.DrainNode:output_type -> moldau.internal.metadata.v1.DrainNodeResponse
+	38, // 71: moldau.internal.metadata.v1.MetadataService.RemoveNode:output_type -> moldau.internal.metadata.v1.RemoveNodeResponse
+	40, // 72: moldau.internal.metadata.v1.MetadataService.Rebalance:output_type -> moldau.internal.metadata.v1.RebalanceResponse
+	42, // 73: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:output_type -> moldau.internal.metadata.v1.AlterClusterConfigsResponse
+	44, // 74: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:output_type -> moldau.internal.metadata.v1.UpdateFeaturesResponse
+	46, // 75: moldau.internal.metadata.v1.MetadataService.Ping:output_type -> moldau.internal.metadata.v1.PingResponse
+	58, // [58:76] is the sub-list for method output_type
+	40, // [40:58] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_metadata_v1_metadata_service_proto_init() }
