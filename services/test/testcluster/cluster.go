@@ -119,7 +119,7 @@ func (c *Cluster) Restart(t testing.TB) {
 }
 
 // RestartRole kills the first process of one role, starts it anew and waits
-// until it serves, elsewhere than before.
+// until it serves.
 func (c *Cluster) RestartRole(t testing.TB, role string) {
 	t.Helper()
 	m := Member{Role: role, ID: 1}

@@ -20,8 +20,8 @@ import (
 type Process struct {
 	Name string
 
-	member              Member
-	grpcAddr, kafkaAddr string // of a gateway, once it serves
+	member  Member
+	listens []string // of a gateway (gRPC, HTTP, Kafka) or metadata, once it serves
 
 	cmd    *exec.Cmd
 	log    *logBuffer

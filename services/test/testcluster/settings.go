@@ -17,17 +17,16 @@ func (c *Cluster) launch(t testing.TB, m Member) *Process {
 	env := []string{
 		"MOLDAU_DATA_DIR=" + c.dataDir,
 		"MOLDAU_ADMIN_LISTEN=" + anyPort,
-		"MOLDAU_METADATA_LISTEN=" + anyPort,
 		"MOLDAU_STORAGE_NODE_LISTEN=" + anyPort,
-		"MOLDAU_GATEWAY_GRPC_LISTEN=" + anyPort,
-		"MOLDAU_GATEWAY_HTTP_LISTEN=" + anyPort,
-		"MOLDAU_GATEWAY_KAFKA_LISTEN=" + anyPort,
 		"MOLDAU_GATEWAY_AUTO_CREATE_TOPICS=false",
 	}
 	if m.ID > 0 {
 		env = append(env, "MOLDAU_STORAGE_NODE_ID="+strconv.Itoa(m.ID), "MOLDAU_GATEWAY_NODE_ID="+strconv.Itoa(m.ID))
 	}
 	env = append(env, c.env...)
+	for setting, addr := range c.listens(m) {
+		env = append(env, setting+"="+addr)
+	}
 	if c.metadataAddr != "" {
 		env = append(env, "MOLDAU_METADATA_TARGET="+c.metadataAddr)
 	}
@@ -64,10 +63,27 @@ func (c *Cluster) waitReady(t testing.TB, p *Process) bool {
 	case said == nil:
 		return false
 	case p.member.Role == "metadata":
-		c.metadataAddr = said[1]
+		c.metadataAddr, p.listens = said[1], said[1:]
 	case len(said) == 4:
-		p.grpcAddr, p.kafkaAddr = said[1], said[3]
+		p.listens = said[1:]
 		c.grpcAddr, c.httpAddr, c.kafkaAddr = said[1], said[2], said[3]
 	}
 	return true
+}
+
+// listens are the settings of the ports that others know a member by: what the
+// kernel chooses, and then the same again.
+func (c *Cluster) listens(m Member) map[string]string {
+	settings := []string{"MOLDAU_GATEWAY_GRPC_LISTEN", "MOLDAU_GATEWAY_HTTP_LISTEN", "MOLDAU_GATEWAY_KAFKA_LISTEN"}
+	if m.Role == "metadata" {
+		settings = []string{"MOLDAU_METADATA_LISTEN"}
+	}
+	list := map[string]string{"MOLDAU_METADATA_LISTEN": anyPort}
+	for i, setting := range settings {
+		list[setting] = anyPort
+		if p := c.find(m); m.ID > 0 && p != nil && p.listens != nil {
+			list[setting] = p.listens[i]
+		}
+	}
+	return list
 }

@@ -58,28 +58,32 @@ func WithEnv(settings ...string) Option {
 // Member returns the process of a member; it may have ended.
 func (c *Cluster) Member(t testing.TB, m Member) *Process {
 	t.Helper()
-	return c.processes[c.place(t, m)]
-}
-
-func (c *Cluster) place(t testing.TB, m Member) int {
-	t.Helper()
-	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.member == m })
-	if i < 0 {
+	p := c.find(m)
+	if p == nil {
 		t.Fatalf("no process is %s", m.Name())
 	}
-	return i
+	return p
+}
+
+func (c *Cluster) find(m Member) *Process {
+	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.member == m })
+	if i < 0 {
+		return nil
+	}
+	return c.processes[i]
 }
 
 // StartMember starts a member whose process has ended and waits until it
-// serves. Its ports are others than before.
+// serves: gateways and metadata where they served before.
 func (c *Cluster) StartMember(t testing.TB, m Member) {
 	t.Helper()
-	i := c.place(t, m)
-	if c.processes[i].Running() {
+	old := c.Member(t, m)
+	if old.Running() {
 		t.Fatalf("%s runs still", m.Name())
 	}
-	c.processes[i] = c.launch(t, m)
-	if !c.waitReady(t, c.processes[i]) {
+	p := c.launch(t, m)
+	c.processes[slices.Index(c.processes, old)] = p
+	if !c.waitReady(t, p) {
 		t.Fatalf("%s ended before it was ready", m.Name())
 	}
 }
@@ -103,20 +107,16 @@ func (c *Cluster) AddMember(t testing.TB, role string) Member {
 
 // GRPCAddrs are the gRPC doors of all gateways, and KafkaAddrs their Kafka
 // doors.
-func (c *Cluster) GRPCAddrs() []string {
-	return c.doors(func(p *Process) string { return p.grpcAddr })
-}
+func (c *Cluster) GRPCAddrs() []string { return c.gateways(0) }
 
 // KafkaAddrs are the Kafka doors of all gateways.
-func (c *Cluster) KafkaAddrs() []string {
-	return c.doors(func(p *Process) string { return p.kafkaAddr })
-}
+func (c *Cluster) KafkaAddrs() []string { return c.gateways(2) }
 
-func (c *Cluster) doors(of func(*Process) string) []string {
+func (c *Cluster) gateways(listener int) []string {
 	var list []string
 	for _, p := range c.processes {
-		if p.grpcAddr != "" {
-			list = append(list, of(p))
+		if len(p.listens) == 3 {
+			list = append(list, p.listens[listener])
 		}
 	}
 	return list
