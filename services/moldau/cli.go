@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -20,6 +23,7 @@ const (
 // cli is what all verbs share: the flags that stand before them.
 type cli struct {
 	configFile string
+	profile    string
 	addr       string
 	set        []string
 	timeout    time.Duration
@@ -42,7 +46,7 @@ func (c *cli) settings(defaults Settings, own map[string]any) (Settings, error) 
 	if c.addr != "" {
 		flags["addr"] = c.addr
 	}
-	return loadSettings(defaults, c.configFile, flags)
+	return loadSettings(defaults, c.configFile, c.profile, flags)
 }
 
 // stubs are those of one connection to a gateway.
@@ -75,14 +79,13 @@ func (g *stubs) close() { _ = g.conn.Close() }
 
 // call runs f with a connection and a deadline.
 func (c *cli) call(cmd *cobra.Command, f func(context.Context, *stubs) error) error {
-	g, err := c.dial()
-	if err != nil {
-		return err
-	}
-	defer g.close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
 	defer cancel()
-	return f(ctx, g)
+	err := c.stream(cmd, func(_ context.Context, g *stubs) error { return f(ctx, g) })
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &failure{code: exitTimeout, hint: "a change may have taken effect; --timeout gives it longer", err: fmt.Errorf("no answer within %s", c.timeout)}
+	}
+	return err
 }
 
 // stream is call without a deadline, for verbs that run until they are done.
@@ -94,21 +97,23 @@ func (c *cli) stream(cmd *cobra.Command, f func(context.Context, *stubs) error) 
 	defer g.close()
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	return f(ctx, g)
+	return g.explain(f(ctx, g))
 }
 
-// completeTopics offers the names of topics to the shell.
-func (c *cli) completeTopics(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	err := c.call(cmd, func(ctx context.Context, g *stubs) error {
-		resp, err := g.topics.ListTopics(ctx, &moldauv1.ListTopicsRequest{Prefix: prefix, PageSize: 100})
-		for _, t := range resp.GetTopics() {
-			names = append(names, t.GetName())
-		}
-		return err
-	})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+// explain says where nobody answered, in place of grpc-go's account of it.
+func (g *stubs) explain(err error) error {
+	if err == nil {
+		return nil
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	cause := unanswered.FindStringSubmatch(err.Error())
+	if cause == nil {
+		return err
+	}
+	return &failure{
+		code: exitFailed, hint: "moldau up starts one; --addr, MOLDAU_ADDR or a profile names another",
+		err: fmt.Errorf("no gateway answers at %s: %s", g.addr, cause[1]),
+	}
 }
+
+// unanswered is what grpc-go says of an address where nobody is.
+var unanswered = regexp.MustCompile(`(?:Error while dialing: |name resolver error: )([^"]+?)(?:"|: rpc error|$)`)

@@ -67,13 +67,17 @@ func TestTemplatesPrintAsKcatDoes(t *testing.T) {
 func TestLinesComeOutAsTheyWentIn(t *testing.T) {
 	in := "plain\n\n\x00\xff\r\n" + strings.Repeat("x", 1<<20) + "\nno newline"
 	var out bytes.Buffer
-	w, r := bufio.NewWriter(&out), bufio.NewReader(strings.NewReader(in))
-	whole := func(line []byte) (*moldauv1.Record, error) { return &moldauv1.Record{Value: line}, nil }
+	w := bufio.NewWriter(&out)
+	lines := newInput(strings.NewReader(in), func(line []byte) (*moldauv1.Record, *int32, error) {
+		return &moldauv1.Record{Value: line}, nil, nil
+	})
 	for {
-		records, _, err := readRecords(r, whole)
-		for _, rec := range records {
-			if err := printValue(w, place{record: rec}); err != nil {
-				t.Fatal(err)
+		chunks, err := lines.read()
+		for _, c := range chunks {
+			for _, rec := range c.records {
+				if err := printValue(w, place{record: rec}); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -94,7 +98,7 @@ func TestWrongUsageIsOneLineAndCodeTwo(t *testing.T) {
 		{"consume", "t", "-o", "xml"}, {"produce", "t", "--acks", "some"}, {"run", "gatway"}, {"config", "print", "--set", "lgo.level=debug"},
 	} {
 		var out, errs bytes.Buffer
-		code := run(args, strings.NewReader(""), &out, &errs)
+		code := run(t.Context(), args, strings.NewReader(""), &out, &errs)
 		if code != exitUsage || strings.Count(errs.String(), "\n") != 1 || out.Len() > 0 {
 			t.Errorf("%v: code %d, stdout %q, stderr %q", args, code, out.String(), errs.String())
 		}

@@ -24,6 +24,7 @@ type consumeFlags struct {
 	untilEnd   bool
 	partitions []int32
 	output     string
+	text       bool
 	template   string
 }
 
@@ -36,9 +37,11 @@ func (c *cli) consumeCommand() *cobra.Command {
 
 A file that went through produce comes out byte for byte, whatever its bytes,
 save that its last line gets a newline if it had none. Order holds within a
-partition.`,
+partition.
+
+With -o jsonl each record is a line of JSON that produce -i jsonl reads back.`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: c.completeTopics,
+		ValidArgsFunction: c.completeTopics(many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req, err := f.request(args)
 			if err != nil {
@@ -59,7 +62,10 @@ partition.`,
 	flags.BoolVar(&f.untilEnd, "until-end", false, "stop at the end that the topics have now")
 	flags.Int32SliceVarP(&f.partitions, "partition", "p", nil, "only these partitions")
 	flags.StringVarP(&f.output, "output", "o", "value", "value|jsonl|template")
-	flags.StringVarP(&f.template, "format", "f", "", `template, as kcat's: %k %v %o %p %t %T %h, such as '%o %v\n'`)
+	flags.BoolVar(&f.text, "text", false, "with -o jsonl: bytes that are text as text, in keyText and valueText, and only others as base64")
+	flags.StringVarP(&f.template, "format", "f", "", `template, as kcat's: key %k, value %v, their lengths %K %S, offset %o, partition %p, topic %t, ms since 1970 %T, headers %h; such as '%o %v\n'`)
+	complete(cmd, "output", "value", "jsonl", "template")
+	complete(cmd, "from", "start", "end", "@-1h", "-10")
 	return cmd
 }
 
@@ -92,12 +98,16 @@ func (f *consumeFlags) request(topics []string) (*moldauv1.ReadRequest, error) {
 
 func (f *consumeFlags) printer() (printer, error) {
 	switch {
+	case f.text && f.output != "jsonl":
+		return nil, usagef("--text goes with -o jsonl")
+	case f.template != "" && f.output == "jsonl":
+		return nil, usagef("-f and -o jsonl exclude each other")
 	case f.template != "":
 		return templatePrinter(f.template)
 	case f.output == "value":
 		return printValue, nil
 	case f.output == "jsonl":
-		return printJSONLine, nil
+		return jsonPrinter(f.text), nil
 	case f.output == "template":
 		return nil, usagef("-o template needs -f TEMPLATE")
 	default:

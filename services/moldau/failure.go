@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
 	"moldau.dev/services/errcode"
@@ -36,6 +37,11 @@ func usage(err error) error {
 	return &failure{code: exitUsage, hint: "see moldau --help", err: err}
 }
 
+// usageOf is a wrong use of one verb.
+func usageOf(cmd *cobra.Command, err error) error {
+	return &failure{code: exitUsage, hint: "see " + cmd.CommandPath() + " --help", err: err}
+}
+
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
 
 func precondition(hint, format string, args ...any) error {
@@ -63,6 +69,9 @@ func report(w io.Writer, err error) int {
 func explain(err error) (code int, hint, text string) {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.code, f.hint, err.Error()
+	}
+	if interrupted(err) {
+		return exitFailed, "", "interrupted"
 	}
 	e := errcode.Of(err)
 	if e.Reason == errcode.Internal && e.Unwrap() != nil {

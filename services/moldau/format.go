@@ -26,38 +26,21 @@ func printValue(w *bufio.Writer, p place) error {
 	return w.WriteByte('\n')
 }
 
-// line is a record as a line of JSON; bytes are base64, as in the REST face.
-type line struct {
-	Topic     string       `json:"topic"`
-	Partition int32        `json:"partition"`
-	Offset    int64        `json:"offset"`
-	Timestamp string       `json:"timestamp"`
-	Key       []byte       `json:"key"`
-	Value     []byte       `json:"value"`
-	Headers   []lineHeader `json:"headers,omitempty"`
-}
-
-type lineHeader struct {
-	Key   string `json:"key"`
-	Value []byte `json:"value"`
-}
-
-func printJSONLine(w *bufio.Writer, p place) error {
-	l := line{
-		Topic: p.topic, Partition: p.partition, Offset: p.record.GetOffset(),
-		Timestamp: p.record.GetTimestamp().AsTime().Format(timeFormat), Key: p.record.GetKey(), Value: p.record.GetValue(),
+// jsonPrinter returns a printer of lines of JSON, with bytes as text where text
+// is asked for and they are text.
+func jsonPrinter(text bool) printer {
+	return func(w *bufio.Writer, p place) error {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		return e.Encode(lineOf(p, text))
 	}
-	for _, h := range p.record.GetHeaders() {
-		l.Headers = append(l.Headers, lineHeader{h.GetKey(), h.GetValue()})
-	}
-	return json.NewEncoder(w).Encode(l)
 }
 
 var escapes = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\t`, "\t", `\r`, "\r", `\0`, "\x00")
 
 // templatePrinter returns a printer for kcat's format: %k key, %v or %s value,
-// %o offset, %p partition, %t topic, %T milliseconds since 1970, %h headers, %%,
-// and \n \t \r \0 \\.
+// %K and %S how many bytes they have (-1: null), %o offset, %p partition, %t
+// topic, %T milliseconds since 1970, %h headers, %%, and \n \t \r \0 \\.
 func templatePrinter(template string) (printer, error) {
 	parts, err := splitTemplate(escapes.Replace(template))
 	if err != nil {
@@ -87,7 +70,7 @@ func splitTemplate(s string) ([]func(*bufio.Writer, place), error) {
 		}
 		part, ok := verbs[rest[0]]
 		if !ok {
-			return nil, usagef("-f: %%%c is not one of %%k %%v %%s %%o %%p %%t %%T %%h %%%%", rest[0])
+			return nil, usagef("-f: %%%c is not one of %%k %%K %%v %%s %%S %%o %%p %%t %%T %%h %%%%", rest[0])
 		}
 		parts, s = append(parts, part), rest[1:]
 	}
@@ -98,6 +81,8 @@ var verbs = map[byte]func(*bufio.Writer, place){
 	'k': func(w *bufio.Writer, p place) { _, _ = w.Write(p.record.GetKey()) },
 	'v': func(w *bufio.Writer, p place) { _, _ = w.Write(p.record.GetValue()) },
 	's': func(w *bufio.Writer, p place) { _, _ = w.Write(p.record.GetValue()) },
+	'K': func(w *bufio.Writer, p place) { writeLength(w, p.record.GetKey()) },
+	'S': func(w *bufio.Writer, p place) { writeLength(w, p.record.GetValue()) },
 	'o': func(w *bufio.Writer, p place) { _, _ = w.WriteString(strconv.FormatInt(p.record.GetOffset(), 10)) },
 	'p': func(w *bufio.Writer, p place) { _, _ = w.WriteString(itoa(p.partition)) },
 	't': func(w *bufio.Writer, p place) { _, _ = w.WriteString(p.topic) },
@@ -106,6 +91,14 @@ var verbs = map[byte]func(*bufio.Writer, place){
 	},
 	'h': writeHeaders,
 	'%': func(w *bufio.Writer, _ place) { _ = w.WriteByte('%') },
+}
+
+func writeLength(w *bufio.Writer, b []byte) {
+	n := len(b)
+	if b == nil {
+		n = -1
+	}
+	_, _ = w.WriteString(strconv.Itoa(n))
 }
 
 func writeHeaders(w *bufio.Writer, p place) {

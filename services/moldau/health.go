@@ -9,8 +9,6 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-
-	"moldau.dev/services/config"
 )
 
 // healthCommand asks an admin listener whether its process is ready: a probe
@@ -67,30 +65,4 @@ func version() string {
 		return "devel"
 	}
 	return info.Main.Version
-}
-
-func (c *cli) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Look at the settings"}
-	var changed bool
-	printCmd := &cobra.Command{
-		Use:   "print",
-		Short: "Print the effective settings as a config file",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := c.settings(defaultSettings(), nil)
-			if err != nil {
-				return err
-			}
-			if !changed {
-				return config.Print(cmd.OutOrStdout(), s)
-			}
-			for _, change := range config.Diff(s, defaultSettings()) {
-				fmt.Fprintln(cmd.OutOrStdout(), change)
-			}
-			return nil
-		},
-	}
-	printCmd.Flags().BoolVar(&changed, "changed", false, "only what differs from the defaults")
-	cmd.AddCommand(printCmd)
-	return cmd
 }

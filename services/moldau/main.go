@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -17,13 +18,13 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	ctx, stop := untilSignal()
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is main without the process around it.
-func run(args []string, in io.Reader, out, errs io.Writer) int {
-	ctx, stop := untilSignal()
-	defer stop()
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetIn(in)
@@ -48,9 +49,10 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(usageOf)
 	flags := root.PersistentFlags()
-	flags.StringVar(&c.configFile, "config", "", "config file; the default is moldau/config.yaml in the user's config folder, where it exists")
+	flags.StringVar(&c.configFile, "config", "", "config file, in place of a profile")
+	flags.StringVar(&c.profile, "profile", "", "config file NAME.yaml in the folder moldau of the user's config folder (default $MOLDAU_PROFILE, or config)")
 	flags.StringVar(&c.addr, "addr", "", "gRPC address of a gateway, for the verbs (default 127.0.0.1:9090)")
 	flags.StringArrayVar(&c.set, "set", nil, "any setting, as KEY=VALUE; see moldau config print")
 	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long one request may take")
@@ -59,11 +61,13 @@ func newRoot() *cobra.Command {
 		c.topicCommand(), c.produceCommand(), c.consumeCommand(), c.clusterCommand(), c.benchCommand(),
 	)
 	root.AddCommand(c.roleCommands()...)
+	complete(root, "profile", profiles()...)
 	markUsageErrors(root)
 	return root
 }
 
-// markUsageErrors makes wrong arguments exit with the code of wrong usage.
+// markUsageErrors makes wrong arguments and flags exit with the code of wrong
+// usage.
 func markUsageErrors(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		markUsageErrors(sub)
@@ -77,8 +81,9 @@ func markUsageErrors(cmd *cobra.Command) {
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usage(err)
+		// cobra checks flags by itself after this, with plain errors.
+		if err := cmp.Or(check(cmd, args), cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+			return usageOf(cmd, err)
 		}
 		return nil
 	}

@@ -1,41 +1,93 @@
 package main
 
 import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
 	"os"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"moldau.dev/services/telemetry"
 )
 
-// gcPercent lets the heap grow to five times what lives before a collection.
-// Little lives here, batches come and go in pooled buffers, so it costs tens of
-// MiB under load and saves a quarter of the CPU of a produce.
-const gcPercent = 400
+const (
+	// gcPercent lets the heap grow to five times what lives before a collection.
+	// Little lives here, batches come and go in pooled buffers: it costs tens of
+	// MiB under load and saves a quarter of the CPU of a produce.
+	gcPercent = 400
+	// limitPercent of what the control group allows is Go's; the rest is for
+	// what Go does not count.
+	limitPercent = 80
+)
 
-// cgroupLimit is where a container's memory limit stands (cgroup v2).
-const cgroupLimit = "/sys/fs/cgroup/memory.max"
-
-// tuneMemory sets the collector for the life of the process, where the
-// operator has not: GOGC, and GOMEMLIMIT at 80 % of the container's limit, which
-// leaves the rest to the page cache.
-func tuneMemory() {
-	if os.Getenv("GOGC") == "" {
+// tuneMemory sets the collector up, except for what GOGC or GOMEMLIMIT say.
+func tuneMemory(log *slog.Logger) {
+	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(gcPercent)
 	}
-	text, err := os.ReadFile(cgroupLimit)
-	if err != nil || os.Getenv("GOMEMLIMIT") != "" {
-		return // no container, or not Linux
+	if _, set := os.LookupEnv("GOMEMLIMIT"); set {
+		return
 	}
-	if limit := memoryLimit(string(text)); limit > 0 {
-		debug.SetMemoryLimit(limit)
+	if limit, ok := memoryLimit(os.DirFS("/")); ok {
+		debug.SetMemoryLimit(limit / 100 * limitPercent)
+		log.Info("memory is limited by the control group", telemetry.SizeBytes(limit), "go_percent", limitPercent)
 	}
 }
 
-// memoryLimit is 80 % of a cgroup's limit, or 0 where it has none.
-func memoryLimit(cgroup string) int64 {
-	limit, err := strconv.ParseInt(strings.TrimSpace(cgroup), 10, 64)
-	if err != nil || limit <= 0 { // the word max
-		return 0
+// memoryLimit returns how many bytes the control groups of this process allow
+// it, and whether any of them sets a limit: version 2's groups up to the root,
+// else version 1's memory controller.
+func memoryLimit(root fs.FS) (bytes int64, ok bool) {
+	groups, err := fs.ReadFile(root, "proc/self/cgroup")
+	if err != nil {
+		return 0, false
 	}
-	return limit / 10 * 8
+	bytes = math.MaxInt64
+	for line := range strings.Lines(string(groups)) {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, group, _ := strings.Cut(rest, ":")
+		switch {
+		case controllers == "":
+			bytes = min(bytes, leastLimit(root, "sys/fs/cgroup", group, "memory.max"))
+		case controllers == "memory":
+			bytes = min(bytes, leastLimit(root, "sys/fs/cgroup/memory", group, "memory.limit_in_bytes"))
+		}
+	}
+	return bytes, bytes < unlimited
+}
+
+// unlimited is less than what version 1 says where there is no limit, and more
+// than any machine has.
+const unlimited = 1 << 60
+
+func leastLimit(root fs.FS, mount, group, file string) int64 {
+	least := int64(math.MaxInt64)
+	for dir := path.Clean("/" + group); ; dir = path.Dir(dir) {
+		text, err := fs.ReadFile(root, path.Join(mount, dir, file))
+		if n, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil && n > 0 {
+			least = min(least, n)
+		}
+		if dir == "/" {
+			return least
+		}
+	}
+}
+
+// checkMemory tells what doctor finds.
+func checkMemory() finding {
+	f := finding{about: "memory", found: "no limit of a control group"}
+	if limit, ok := memoryLimit(os.DirFS("/")); ok {
+		f.found = fmt.Sprintf("the control group allows %d MiB", limit>>20)
+		if limit < lowMemoryBytes {
+			f.bad = "less than 128 MiB"
+		}
+	}
+	if text, set := os.LookupEnv("GOMEMLIMIT"); set {
+		f.found += ", GOMEMLIMIT is " + text
+	}
+	return f
 }

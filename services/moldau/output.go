@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -32,7 +33,7 @@ type outputFlag struct{ format string }
 
 func (o *outputFlag) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.format, "output", "o", "table", strings.Join(formats, "|"))
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	complete(cmd, "output", formats...)
 }
 
 func (o *outputFlag) show(w io.Writer, a answer) error {
@@ -108,4 +109,21 @@ func (o *outputFlag) table(w io.Writer, a answer) error {
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// tell writes what a changing verb did, or would do.
+func tell(cmd *cobra.Command, dryRun bool, did, would, format string, args ...any) error {
+	if dryRun {
+		did = "would " + would
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), did, fmt.Sprintf(format, args...))
+	return err
+}
+
+// count returns "1 partition" and "2 partitions".
+func count(n int64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.FormatInt(n, 10) + " " + noun
 }

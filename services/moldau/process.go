@@ -47,8 +47,8 @@ type doors struct{ grpc, http, kafka, admin string }
 
 // runProcess runs roles until ctx ends; ready is called once all serve.
 func runProcess(ctx context.Context, s Settings, picked []role, nodes int, logs io.Writer, ready func(*process)) error {
-	tuneMemory()
 	log, _ := telemetry.NewLogger(logs, s.Log)
+	tuneMemory(log)
 	tracing, flush, err := telemetry.NewTracing(ctx, s.Trace, "moldau", s.AdminListen)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -18,20 +17,17 @@ import (
 	"moldau.dev/services/errcode"
 )
 
-const (
-	produceBatchBytes   = 512 << 10 // of one request
-	produceBatchRecords = 10_000
-	produceInFlight     = 4 // requests; more turns memory cold and gains nothing
-	maxLineBytes        = 15 << 20
-)
+const produceInFlight = 4 // requests; more turns memory cold and gains nothing
 
 type produceFlags struct {
-	key          string
-	keySeparator string
-	headers      []string
-	partition    int32
-	acks         string
-	compression  string
+	input          string
+	keepPartitions bool
+	key            string
+	keySeparator   string
+	headers        []string
+	partition      int32
+	acks           string
+	compression    string
 }
 
 func (c *cli) produceCommand() *cobra.Command {
@@ -42,21 +38,29 @@ func (c *cli) produceCommand() *cobra.Command {
 		Long: `Append the lines of stdin to a topic, a record each: the bytes up to the
 newline, whatever they are. A last line without a newline is a record too.
 Records without a key stay in their order within one request only, unless -p
-names a partition or the topic has one.`,
+names a partition or the topic has one.
+
+With -i jsonl each line is a JSON object, as consume -o jsonl writes it, all
+fields optional:
+  key, value           bytes in base64; null or left out is null
+  keyText, valueText   the same as text
+  headers              [{"key": "name", "value": "base64"}], or valueText
+  timestamp            RFC 3339, or milliseconds since 1970
+topic and offset are read over, and so is partition without --keep-partitions.`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.completeTopics,
+		ValidArgsFunction: c.completeTopics(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			template, err := f.request(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			makeRecord, err := f.records(cmd)
+			parse, err := f.parser(cmd)
 			if err != nil {
 				return err
 			}
 			return c.stream(cmd, func(ctx context.Context, g *stubs) error {
 				begin := clock.Real().Now()
-				n, size, err := g.produceLines(ctx, cmd.InOrStdin(), template, makeRecord)
+				n, size, err := g.produceLines(ctx, newInput(cmd.InOrStdin(), parse), template)
 				took := clock.Real().Since(begin)
 				fmt.Fprintf(cmd.ErrOrStderr(), "%d records, %d bytes to %s in %s\n", n, size, args[0], took.Round(time.Millisecond))
 				return err
@@ -64,6 +68,8 @@ names a partition or the topic has one.`,
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVarP(&f.input, "input", "i", "value", "value|jsonl: what a line is")
+	flags.BoolVar(&f.keepPartitions, "keep-partitions", false, "with -i jsonl: each record to the partition that its line names")
 	flags.StringVarP(&f.key, "key", "k", "", "key of all records")
 	flags.StringVar(&f.keySeparator, "key-separator", "", "what divides key and value in a line")
 	flags.StringArrayVarP(&f.headers, "header", "H", nil, "header of all records, as KEY=VALUE")
@@ -71,6 +77,10 @@ names a partition or the topic has one.`,
 	flags.StringVar(&f.acks, "acks", "all", "all|leader|none")
 	flags.StringVar(&f.compression, "compression", "none", "none|gzip|snappy|lz4|zstd")
 	cmd.MarkFlagsMutuallyExclusive("key", "key-separator")
+	cmd.MarkFlagsMutuallyExclusive("partition", "keep-partitions")
+	complete(cmd, "input", "value", "jsonl")
+	complete(cmd, "acks", "all", "leader", "none")
+	complete(cmd, "compression", "none", "gzip", "snappy", "lz4", "zstd")
 	return cmd
 }
 
@@ -91,8 +101,8 @@ func (f *produceFlags) request(cmd *cobra.Command, topic string) (*moldauv1.Prod
 	return req, nil
 }
 
-// records returns what makes a record of a line.
-func (f *produceFlags) records(cmd *cobra.Command) (func(line []byte) (*moldauv1.Record, error), error) {
+// parser returns what makes a record of a line.
+func (f *produceFlags) parser(cmd *cobra.Command) (parser, error) {
 	var headers []*moldauv1.Header
 	for _, kv := range f.headers {
 		key, value, ok := strings.Cut(kv, "=")
@@ -102,7 +112,17 @@ func (f *produceFlags) records(cmd *cobra.Command) (func(line []byte) (*moldauv1
 		headers = append(headers, &moldauv1.Header{Key: key, Value: []byte(value)})
 	}
 	keyed := cmd.Flags().Changed("key")
-	return func(line []byte) (*moldauv1.Record, error) {
+	switch {
+	case f.input == "jsonl" && (keyed || f.keySeparator != ""):
+		return nil, usagef("with -i jsonl the lines hold the keys")
+	case f.input == "jsonl":
+		return f.jsonParser(headers), nil
+	case f.input != "value":
+		return nil, usagef("-i %s: not one of value, jsonl", f.input)
+	case f.keepPartitions:
+		return nil, usagef("--keep-partitions goes with -i jsonl")
+	}
+	return func(line []byte) (*moldauv1.Record, *int32, error) {
 		rec := &moldauv1.Record{Value: line, Headers: headers}
 		if keyed {
 			rec.Key = []byte(f.key)
@@ -110,100 +130,99 @@ func (f *produceFlags) records(cmd *cobra.Command) (func(line []byte) (*moldauv1
 		if f.keySeparator != "" {
 			key, value, ok := bytes.Cut(line, []byte(f.keySeparator))
 			if !ok {
-				return nil, usagef("a line has no separator %q", f.keySeparator)
+				return nil, nil, fmt.Errorf("it has no separator %q", f.keySeparator)
 			}
 			rec.Key, rec.Value = key, value
 		}
-		return rec, nil
+		return rec, nil, nil
 	}, nil
 }
 
-// produceLines streams the lines of in and returns how many records, and bytes
-// of lines, were acknowledged.
-func (g *stubs) produceLines(ctx context.Context, in io.Reader, template *moldauv1.ProduceRequest, makeRecord func([]byte) (*moldauv1.Record, error)) (records, size int64, err error) {
+// jsonParser reads over empty lines, and puts headers behind those of a line.
+func (f *produceFlags) jsonParser(headers []*moldauv1.Header) parser {
+	return func(text []byte) (*moldauv1.Record, *int32, error) {
+		if len(bytes.TrimSpace(text)) == 0 {
+			return nil, nil, nil
+		}
+		l, err := parseLine(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		rec, err := l.record()
+		if err != nil {
+			return nil, nil, err
+		}
+		rec.Headers = append(rec.Headers, headers...)
+		if !f.keepPartitions {
+			return rec, nil, nil
+		}
+		if l.Partition == nil {
+			return nil, nil, errors.New("it names no partition to keep")
+		}
+		return rec, l.Partition, nil
+	}
+}
+
+// produceLines streams the input and returns how many records, and bytes of
+// lines, were acknowledged. An error in the input is told once all that came
+// before it is answered.
+func (g *stubs) produceLines(ctx context.Context, in *input, template *moldauv1.ProduceRequest) (records, size int64, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	stream, err := g.produce.ProduceStream(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
-	sent := make(chan chunk, produceInFlight)
-	group.Go(func() error {
+	sent := make(chan *chunk, produceInFlight)
+	var inputErr error
+	group.Go(func() (err error) {
 		defer close(sent)
-		return sendLines(ctx, stream, in, template, makeRecord, sent)
+		inputErr, err = sendLines(ctx, stream, in, template, sent)
+		return err
 	})
 	group.Go(func() error {
 		for c := range sent {
 			if err := receiveAck(stream); err != nil {
 				return err
 			}
-			records, size = records+c.records, size+c.bytes
+			records, size = records+int64(len(c.records)), size+c.bytes
 		}
 		return nil
 	})
-	err = group.Wait()
+	if err = group.Wait(); err == nil {
+		err = inputErr
+	}
 	return records, size, err
 }
 
-// chunk is what one request carries.
-type chunk struct{ records, bytes int64 }
-
-func sendLines(ctx context.Context, stream moldauv1.ProduceService_ProduceStreamClient, in io.Reader, template *moldauv1.ProduceRequest, makeRecord func([]byte) (*moldauv1.Record, error), sent chan<- chunk) error {
-	reader := bufio.NewReaderSize(in, 64<<10)
-	for id := int64(1); ; id++ {
-		records, size, readErr := readRecords(reader, makeRecord)
-		if len(records) > 0 {
+// sendLines sends the input until it ends or has an error, which is inputErr.
+func sendLines(ctx context.Context, stream moldauv1.ProduceService_ProduceStreamClient, in *input, template *moldauv1.ProduceRequest, sent chan<- *chunk) (inputErr, err error) {
+	for id, next := int64(1), in.start(ctx); ; {
+		var got portion
+		select {
+		case got = <-next:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		for _, c := range got.chunks {
 			select {
-			case sent <- chunk{int64(len(records)), size}:
+			case sent <- c:
 			case <-ctx.Done():
-				return ctx.Err()
+				return nil, ctx.Err()
 			}
-			req := &moldauv1.ProduceRequest{Topic: template.Topic, Partition: template.Partition, Acks: template.Acks, Compression: template.Compression, Records: records}
+			req := &moldauv1.ProduceRequest{Topic: template.Topic, Partition: template.Partition, Acks: template.Acks, Compression: template.Compression, Records: c.records}
+			if c.partition != nil {
+				req.Partition = c.partition
+			}
 			if err := stream.Send(&moldauv1.ProduceStreamRequest{CorrelationId: id, Request: req}); err != nil && !errors.Is(err, io.EOF) {
-				return err // io.EOF: the receiver learns why
+				return nil, err // io.EOF: the receiver learns why
 			}
+			id++
 		}
-		if errors.Is(readErr, io.EOF) {
-			return stream.CloseSend()
-		}
-		if readErr != nil {
-			return readErr
-		}
-	}
-}
-
-// readRecords reads a request's worth of lines. It does not wait for a full
-// request while the input has nothing to read.
-func readRecords(r *bufio.Reader, makeRecord func([]byte) (*moldauv1.Record, error)) (records []*moldauv1.Record, size int64, err error) {
-	for size < produceBatchBytes && len(records) < produceBatchRecords {
-		line, err := readLine(r)
-		if err != nil && len(line) == 0 {
-			return records, size, err
-		}
-		rec, bad := makeRecord(bytes.TrimSuffix(line, []byte("\n")))
-		if bad != nil {
-			return records, size, bad
-		}
-		records, size = append(records, rec), size+int64(len(line))
-		if err != nil {
-			return records, size, err
-		}
-		if r.Buffered() == 0 {
-			return records, size, nil
-		}
-	}
-	return records, size, nil
-}
-
-// readLine returns a copy of the next line with its newline, if it has one.
-func readLine(r *bufio.Reader) (line []byte, err error) {
-	for {
-		piece, err := r.ReadSlice('\n')
-		line = append(line, piece...)
-		if len(line) > maxLineBytes {
-			return nil, hinted("cut the input into shorter lines", "a line is longer than %d bytes", maxLineBytes)
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
+		switch {
+		case errors.Is(got.err, io.EOF):
+			return nil, stream.CloseSend()
+		case got.err != nil:
+			return got.err, stream.CloseSend()
 		}
 	}
 }

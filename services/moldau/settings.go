@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"moldau.dev/services/config"
@@ -84,29 +82,24 @@ func (s Settings) Validate() error {
 	return nil
 }
 
-// loadSettings reads the file that the user names, else the one in the user's
-// config folder where it exists.
-func loadSettings(defaults Settings, file string, flags map[string]any) (Settings, error) {
-	src := config.Sources{FileName: file, Env: os.Environ(), Flags: flags}
-	path := cmp.Or(file, userConfigFile())
-	if path != "" {
-		text, err := os.ReadFile(path)
-		if err != nil && (file != "" || !errors.Is(err, os.ErrNotExist)) {
+// loadSettings reads the file that the user names, else the user's profile.
+func loadSettings(defaults Settings, file, profile string, flags map[string]any) (Settings, error) {
+	if file != "" && profile != "" {
+		return Settings{}, usagef("--config and --profile exclude each other")
+	}
+	src := config.Sources{Env: withoutProfile(os.Environ()), Flags: flags}
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
 			return Settings{}, usagef("read the config file: %w", err)
 		}
-		src.FileName, src.File = path, text
+		src.FileName, src.File = file, text
+	} else if err := readProfile(&src, profile); err != nil {
+		return Settings{}, err
 	}
 	s, err := config.Load(defaults, src)
 	if err != nil {
 		return Settings{}, usage(fmt.Errorf("config: %w", err))
 	}
 	return s, nil
-}
-
-func userConfigFile() string {
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(dir, "moldau", "config.yaml")
 }

@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
+	"io"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 )
@@ -24,9 +21,10 @@ func (c *cli) topicCreate() *cobra.Command {
 	var req moldauv1.CreateTopicRequest
 	var configs []string
 	cmd := &cobra.Command{
-		Use:   "create TOPIC",
-		Short: "Create a topic",
-		Args:  cobra.ExactArgs(1),
+		Use:               "create TOPIC",
+		Short:             "Create a topic",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			req.Name = args[0]
 			if req.Configs, err = pairs("--config", configs); err != nil {
@@ -37,12 +35,8 @@ func (c *cli) topicCreate() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				verb := "created"
-				if req.ValidateOnly {
-					verb = "would create"
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s topic %s with %d partitions\n", verb, args[0], resp.GetTopic().GetPartitionCount())
-				return nil
+				n := resp.GetTopic().GetPartitionCount()
+				return tell(cmd, req.ValidateOnly, "created", "create", "topic %s with %s", args[0], count(int64(n), "partition"))
 			})
 		},
 	}
@@ -50,6 +44,7 @@ func (c *cli) topicCreate() *cobra.Command {
 	cmd.Flags().Int32VarP(&req.ReplicationFactor, "replication-factor", "r", 0, "replicas of each partition; 0 is the cluster's default")
 	cmd.Flags().StringArrayVarP(&configs, "config", "c", nil, "a topic config, as KEY=VALUE")
 	cmd.Flags().BoolVar(&req.ValidateOnly, "dry-run", false, "check, and create nothing")
+	completeConfigs(cmd, "config", "=")
 	return cmd
 }
 
@@ -69,9 +64,10 @@ func (c *cli) topicList() *cobra.Command {
 	var out outputFlag
 	var req moldauv1.ListTopicsRequest
 	cmd := &cobra.Command{
-		Use:   "list [PREFIX]",
-		Short: "List topics",
-		Args:  cobra.MaximumNArgs(1),
+		Use:               "list [PREFIX]",
+		Short:             "List topics",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.completeTopics(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				req.Prefix = args[0]
@@ -125,24 +121,52 @@ func (c *cli) topicDescribe() *cobra.Command {
 	var out outputFlag
 	cmd := &cobra.Command{
 		Use:               "describe TOPIC",
-		Short:             "Show the partitions of a topic; -o wide its configs too",
+		Short:             "Show the partitions of a topic; -o wide their offsets and its configs too",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.completeTopics,
+		ValidArgsFunction: c.completeTopics(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.call(cmd, func(ctx context.Context, g *stubs) error {
 				resp, err := g.topics.GetTopic(ctx, &moldauv1.GetTopicRequest{Name: args[0]})
 				if err != nil {
 					return err
 				}
-				if err := out.show(cmd.OutOrStdout(), partitionsAnswer(resp.GetTopic())); err != nil || out.format != "wide" {
-					return err
+				if out.format != "wide" {
+					return out.show(cmd.OutOrStdout(), partitionsAnswer(resp.GetTopic()))
 				}
-				return out.show(cmd.OutOrStdout(), configsAnswer(resp.GetTopic()))
+				return g.describeWide(ctx, cmd.OutOrStdout(), &out, resp.GetTopic())
 			})
 		},
 	}
 	out.add(cmd)
 	return cmd
+}
+
+func (g *stubs) describeWide(ctx context.Context, w io.Writer, out *outputFlag, t *moldauv1.Topic) error {
+	a := partitionsAnswer(t)
+	for _, of := range []struct {
+		column string
+		at     *moldauv1.Position
+	}{
+		{"START", &moldauv1.Position{At: &moldauv1.Position_Start{Start: true}}},
+		{"END", &moldauv1.Position{At: &moldauv1.Position_End{End: true}}},
+	} {
+		resp, err := g.read.ListOffsets(ctx, &moldauv1.ListOffsetsRequest{Topic: t.GetName(), Position: of.at})
+		if err != nil {
+			return err
+		}
+		a.header = append(a.header, of.column)
+		offsets := map[int32]int64{}
+		for _, o := range resp.GetOffsets() {
+			offsets[o.GetPartition()] = o.GetOffset()
+		}
+		for i, p := range t.GetPartitions() {
+			a.rows[i] = append(a.rows[i], strconv.FormatInt(offsets[p.GetIndex()], 10))
+		}
+	}
+	if err := out.show(w, a); err != nil {
+		return err
+	}
+	return out.show(w, configsAnswer(t))
 }
 
 func partitionsAnswer(t *moldauv1.Topic) answer {
@@ -174,121 +198,4 @@ func ids(list []int32) string {
 		b.WriteString(itoa(id))
 	}
 	return b.String()
-}
-
-func (c *cli) topicAlter() *cobra.Command {
-	var set, unset []string
-	var dryRun bool
-	cmd := &cobra.Command{
-		Use:               "alter TOPIC --config KEY=VALUE | --unset KEY",
-		Short:             "Change a topic's configs",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.completeTopics,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			configs, err := pairs("--config", set)
-			if err != nil {
-				return err
-			}
-			if len(configs)+len(unset) == 0 {
-				return usagef("nothing to change: give --config or --unset")
-			}
-			mask := &fieldmaskpb.FieldMask{}
-			for _, key := range slices.Concat(slices.Sorted(maps.Keys(configs)), unset) {
-				mask.Paths = append(mask.Paths, "configs."+key)
-			}
-			req := &moldauv1.UpdateTopicRequest{Name: args[0], Configs: configs, UpdateMask: mask, ValidateOnly: dryRun}
-			return c.call(cmd, func(ctx context.Context, g *stubs) error {
-				_, err := g.topics.UpdateTopic(ctx, req)
-				return err
-			})
-		},
-	}
-	cmd.Flags().StringArrayVarP(&set, "config", "c", nil, "a topic config, as KEY=VALUE")
-	cmd.Flags().StringArrayVar(&unset, "unset", nil, "a config to set back to its default")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check, and change nothing")
-	return cmd
-}
-
-func (c *cli) topicAddPartitions() *cobra.Command {
-	var req moldauv1.AddPartitionsRequest
-	cmd := &cobra.Command{
-		Use:               "add-partitions TOPIC --to N",
-		Short:             "Give a topic more partitions; keys may then hash elsewhere",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.completeTopics,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			req.Name = args[0]
-			return c.call(cmd, func(ctx context.Context, g *stubs) error {
-				_, err := g.topics.AddPartitions(ctx, &req)
-				return err
-			})
-		},
-	}
-	cmd.Flags().Int32Var(&req.PartitionCount, "to", 0, "partitions that the topic shall have")
-	cmd.Flags().BoolVar(&req.ValidateOnly, "dry-run", false, "check, and change nothing")
-	_ = cmd.MarkFlagRequired("to")
-	return cmd
-}
-
-func (c *cli) topicDelete() *cobra.Command {
-	var f care
-	cmd := &cobra.Command{
-		Use:               "delete TOPIC",
-		Short:             "Delete a topic and all its records",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.completeTopics,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.ask(cmd, fmt.Sprintf("Delete topic %s and all its records?", args[0])); err != nil {
-				return err
-			}
-			return c.call(cmd, func(ctx context.Context, g *stubs) error {
-				resp, err := g.topics.DeleteTopic(ctx, &moldauv1.DeleteTopicRequest{Name: args[0], ValidateOnly: f.dryRun})
-				if err != nil {
-					return err
-				}
-				verb := "deleted"
-				if f.dryRun {
-					verb = "would delete"
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s topic %s (%s)\n", verb, args[0], resp.GetTopicId())
-				return nil
-			})
-		},
-	}
-	f.add(cmd)
-	return cmd
-}
-
-func (c *cli) topicTrim() *cobra.Command {
-	var f care
-	var before int64
-	var partition int32
-	cmd := &cobra.Command{
-		Use:               "trim TOPIC -p PARTITION --before OFFSET",
-		Short:             "Delete the records of a partition before an offset",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.completeTopics,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.ask(cmd, fmt.Sprintf("Delete records of %s[%d] before %d?", args[0], partition, before)); err != nil {
-				return err
-			}
-			req := &moldauv1.TrimTopicRequest{Name: args[0], ValidateOnly: f.dryRun, Partitions: []*moldauv1.TrimPartition{{Partition: partition, BeforeOffset: before}}}
-			return c.call(cmd, func(ctx context.Context, g *stubs) error {
-				resp, err := g.topics.TrimTopic(ctx, req)
-				if err != nil {
-					return err
-				}
-				for _, p := range resp.GetPartitions() {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s[%d] starts at %d\n", args[0], p.GetPartition(), p.GetEarliestOffset())
-				}
-				return nil
-			})
-		},
-	}
-	cmd.Flags().Int64Var(&before, "before", 0, "first offset to keep")
-	cmd.Flags().Int32VarP(&partition, "partition", "p", 0, "partition")
-	_ = cmd.MarkFlagRequired("before")
-	_ = cmd.MarkFlagRequired("partition")
-	f.add(cmd)
-	return cmd
 }

@@ -90,10 +90,10 @@ func (c *cli) roleCommands() []*cobra.Command {
 func (c *cli) runCommand() *cobra.Command {
 	var data string
 	cmd := &cobra.Command{
-		Use:       "run ROLE,ROLE…",
-		Short:     "Run several roles of a cluster in one process",
-		Args:      cobra.ExactArgs(1),
-		ValidArgs: roleNames(),
+		Use:               "run ROLE,ROLE…",
+		Short:             "Run several roles of a cluster in one process",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeRoles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.runRoles(cmd, strings.Split(args[0], ","), data)
 		},
