@@ -78,7 +78,7 @@ func TestTopicsAreLinearizable(t *testing.T) {
 				}
 				if client == 0 && i%8 == 7 {
 					faulty.Next(storetest.Fault(1 + random.IntN(2)))
-					memory.Depose()
+					storetest.Depose(t, memory)
 				}
 				op := porcupine.Operation{ClientId: client, Input: in, Call: int64(clk.Since(began))}
 				op.Output, op.Return = call(t, c, in), int64(clk.Since(began))

@@ -233,7 +233,7 @@ func TestTakeover(t *testing.T) {
 	c := local(t, serve(t, inMemory(), Deps{Store: memory}), metadataclient.Options{})
 	join(t, c, 0)
 	created := create(t, c, "t", 3)
-	memory.Depose()
+	storetest.Depose(t, memory)
 	if err := c.WaitRevision(within(t), created.Revision+1<<31); err != nil {
 		t.Fatal(err)
 	}

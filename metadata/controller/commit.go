@@ -78,8 +78,8 @@ func (t *term) write(next *cluster.State, d cluster.Delta) error {
 	if w.err != nil {
 		return w.err
 	}
-	parts := chunks(shards)
-	if all := slices.Concat(shards, last); len(chunks(all)) == 1 {
+	parts := store.Split(shards)
+	if all := slices.Concat(shards, last); len(store.Split(all)) == 1 {
 		parts = [][]store.Op{all}
 	} else if len(last) > 0 {
 		parts = append(parts, last)
@@ -167,7 +167,7 @@ func (t *term) sweep(keys []string) {
 	for i, key := range keys {
 		ops[i] = w.remove(key)
 	}
-	for _, part := range chunks(ops) {
+	for _, part := range store.Split(ops) {
 		if err := t.commit(w.stamp, part); err != nil {
 			t.failed = fmt.Errorf("sweep metadata: %w", err)
 			return

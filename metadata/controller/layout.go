@@ -125,24 +125,6 @@ func (w *writer) last(old, next *cluster.State, d cluster.Delta) []store.Op {
 
 func number(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
-// chunks cuts ops into transactions that the store accepts.
-func chunks(ops []store.Op) [][]store.Op {
-	var out [][]store.Op
-	begin, bytes := 0, 0
-	for i, op := range ops {
-		size := len(op.Key) + len(op.Value)
-		if i > begin && (i-begin == store.MaxOps || bytes+size > store.MaxBytes) {
-			out = append(out, ops[begin:i])
-			begin, bytes = i, 0
-		}
-		bytes += size
-	}
-	if begin < len(ops) {
-		out = append(out, ops[begin:])
-	}
-	return out
-}
-
 // reader turns stored pairs into a state.
 type reader struct {
 	state   *cluster.State

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"sync"
+	"time"
 )
 
 // election is the leadership of a store that lives in one process: at most one
@@ -23,11 +24,9 @@ func newElection() *election {
 }
 
 // elect waits for the token, then makes the next epoch durable by bump.
-func (e *election) elect(ctx context.Context, bump func() (int64, error)) (Lease, error) {
-	select {
-	case <-e.closed:
-		return nil, ErrClosed
-	default:
+func (e *election) elect(ctx context.Context, candidate string, bump func() (int64, error)) (Lease, error) {
+	if err := e.usable(ctx); err != nil {
+		return nil, err
 	}
 	select {
 	case <-ctx.Done():
@@ -41,7 +40,8 @@ func (e *election) elect(ctx context.Context, bump func() (int64, error)) (Lease
 		e.free <- struct{}{}
 		return nil, err
 	}
-	l := &lease{election: e, fence: Fence{Session: rand.Text(), Epoch: epoch}, lost: make(chan struct{})}
+	fence := Fence{Session: rand.Text(), Epoch: epoch}
+	l := &lease{election: e, holder: Holder{Candidate: candidate, Fence: fence}, lost: make(chan struct{})}
 	e.mu.Lock()
 	e.current = l
 	e.mu.Unlock()
@@ -52,36 +52,64 @@ func (e *election) elect(ctx context.Context, bump func() (int64, error)) (Lease
 func (e *election) guard(fence Fence, f func() (int64, error)) (int64, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if e.current == nil || e.current.fence != fence {
+	if e.current == nil || e.current.holder.Fence != fence {
 		return 0, ErrDeposed
 	}
 	return f()
 }
 
-// depose ends the current lease, as the expiry of a session would.
-func (e *election) depose() {
-	e.mu.RLock()
-	l := e.current
-	e.mu.RUnlock()
-	if l != nil {
+func (e *election) holder(ctx context.Context) (Holder, error) {
+	if err := e.usable(ctx); err != nil {
+		return Holder{}, err
+	}
+	if l := e.lease(); l != nil {
+		return l.holder, nil
+	}
+	return Holder{}, nil
+}
+
+func (e *election) depose(ctx context.Context, h Holder) error {
+	if err := e.usable(ctx); err != nil {
+		return err
+	}
+	if l := e.lease(); l != nil && l.holder == h {
 		l.end()
+	}
+	return nil
+}
+
+func (e *election) lease() *lease {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.current
+}
+
+func (e *election) usable(ctx context.Context) error {
+	select {
+	case <-e.closed:
+		return ErrClosed
+	default:
+		return ctx.Err()
 	}
 }
 
 func (e *election) close() {
-	e.depose()
+	if l := e.lease(); l != nil {
+		l.end()
+	}
 	close(e.closed)
 }
 
 type lease struct {
 	election *election
-	fence    Fence
+	holder   Holder
 	lost     chan struct{}
 	once     sync.Once
 }
 
-func (l *lease) Fence() Fence                  { return l.fence }
-func (l *lease) Epoch() int64                  { return l.fence.Epoch }
+func (l *lease) Fence() Fence                  { return l.holder.Fence }
+func (l *lease) Epoch() int64                  { return l.holder.Fence.Epoch }
+func (l *lease) HeldWithin(time.Duration) bool { return l.election.lease() == l }
 func (l *lease) Lost() <-chan struct{}         { return l.lost }
 func (l *lease) Release(context.Context) error { l.end(); return nil }
 

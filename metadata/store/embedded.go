@@ -198,8 +198,8 @@ func (e *Embedded) Watch(ctx context.Context, _ string, after int64) (int64, err
 }
 
 // Elect implements Store.
-func (e *Embedded) Elect(ctx context.Context, _ string) (Lease, error) {
-	return e.election.elect(ctx, func() (epoch int64, err error) {
+func (e *Embedded) Elect(ctx context.Context, candidate string) (Lease, error) {
+	return e.election.elect(ctx, candidate, func() (epoch int64, err error) {
 		err = e.db.Update(func(tx *bbolt.Tx) error {
 			epoch, err = bump(tx, keyEpoch)
 			return err
@@ -208,8 +208,11 @@ func (e *Embedded) Elect(ctx context.Context, _ string) (Lease, error) {
 	})
 }
 
-// Depose ends the current lease without its holder's doing.
-func (e *Embedded) Depose() { e.election.depose() }
+// Holder implements Store.
+func (e *Embedded) Holder(ctx context.Context) (Holder, error) { return e.election.holder(ctx) }
+
+// Depose implements Store.
+func (e *Embedded) Depose(ctx context.Context, h Holder) error { return e.election.depose(ctx, h) }
 
 // Close implements Store.
 func (e *Embedded) Close() error {

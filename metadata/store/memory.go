@@ -86,8 +86,8 @@ func (m *Memory) Watch(ctx context.Context, _ string, after int64) (int64, error
 }
 
 // Elect implements Store.
-func (m *Memory) Elect(ctx context.Context, _ string) (Lease, error) {
-	return m.election.elect(ctx, func() (int64, error) {
+func (m *Memory) Elect(ctx context.Context, candidate string) (Lease, error) {
+	return m.election.elect(ctx, candidate, func() (int64, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.epoch++
@@ -95,9 +95,11 @@ func (m *Memory) Elect(ctx context.Context, _ string) (Lease, error) {
 	})
 }
 
-// Depose ends the current lease without its holder's doing, as the expiry of
-// its session would.
-func (m *Memory) Depose() { m.election.depose() }
+// Holder implements Store.
+func (m *Memory) Holder(ctx context.Context) (Holder, error) { return m.election.holder(ctx) }
+
+// Depose implements Store.
+func (m *Memory) Depose(ctx context.Context, h Holder) error { return m.election.depose(ctx, h) }
 
 // Close implements Store.
 func (m *Memory) Close() error {

@@ -1,6 +1,6 @@
 // Package store keeps the cluster's truth: keys and values that change only by
 // fenced transactions. It knows nothing of topics or nodes; controller decides
-// the layout. Below it are bbolt, memory, and next Consul.
+// the layout. Below it are Consul, bbolt and memory.
 //
 // Invariant: a transaction applies wholly or not at all, and only while the
 // lease that it was fenced with is the newest (C3).
@@ -10,11 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Limits of one transaction, Consul's with room to spare.
 const (
-	MaxOps   = 58 // 60 less the two checks of the fence
+	MaxOps   = 58 // 60 less the two checks of the fence; a DeleteCAS counts as two
 	MaxBytes = 256 << 10
 )
 
@@ -55,7 +56,14 @@ type Store interface {
 	// without a change, and one return may stand for many.
 	Watch(ctx context.Context, prefix string, after int64) (index int64, err error)
 	// Elect waits until this candidate holds the lease, or until ctx is done.
+	// Candidate is where other candidates reach it.
 	Elect(ctx context.Context, candidate string) (Lease, error)
+	// Holder tells who holds the lease; nobody is the zero Holder.
+	Holder(ctx context.Context) (Holder, error)
+	// Depose ends the lease of h, if h holds it still: a standby's answer to a
+	// holder that gives no sign of life (C7). Safe at any time, for each Commit
+	// proves its fence (C3).
+	Depose(ctx context.Context, h Holder) error
 	// Close ends all leases.
 	Close() error
 }
@@ -76,14 +84,24 @@ type Lease interface {
 	Epoch() int64
 	// Lost is closed when the lease is known to be gone.
 	Lost() <-chan struct{}
+	// HeldWithin tells whether the store said within the last d that this lease
+	// was the newest. What must never be done by a former holder, and is no
+	// Commit, asks this first.
+	HeldWithin(d time.Duration) bool
 	// Release gives the lease up, so that the next candidate need not wait.
 	Release(ctx context.Context) error
 }
 
 // Fence names a term. The zero Fence never holds.
 type Fence struct {
-	Session string
+	Session string // random
 	Epoch   int64
+}
+
+// Holder is a candidate and the term that it was elected for.
+type Holder struct {
+	Candidate string
+	Fence     Fence
 }
 
 // Kind says what an Op does.
@@ -141,16 +159,45 @@ func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }
 // Unwrap returns the cause.
 func (e *DamagedError) Unwrap() error { return e.Cause }
 
-// size checks the limits of a transaction.
-func checkSize(ops []Op) error {
-	total := 0
-	for _, op := range ops {
-		total += len(op.Key) + len(op.Value)
+// weight is how much op counts towards MaxOps.
+func weight(op Op) int {
+	if op.Kind == DeleteCAS { // Consul's own verb lets a missing key pass
+		return 2
 	}
-	if len(ops) > MaxOps || total > MaxBytes {
-		return fmt.Errorf("%w: %d ops of %d bytes", ErrTooLarge, len(ops), total)
+	return 1
+}
+
+func size(op Op) int { return len(op.Key) + len(op.Value) }
+
+// checkSize checks the limits of a transaction.
+func checkSize(ops []Op) error {
+	count, bytes := 0, 0
+	for _, op := range ops {
+		count += weight(op)
+		bytes += size(op)
+	}
+	if count > MaxOps || bytes > MaxBytes {
+		return fmt.Errorf("%w: %d ops of %d bytes", ErrTooLarge, count, bytes)
 	}
 	return nil
+}
+
+// Split cuts ops, in their order, into as few transactions as the limits allow.
+func Split(ops []Op) [][]Op {
+	var parts [][]Op
+	begin, count, bytes := 0, 0, 0
+	for i, op := range ops {
+		if i > begin && (count+weight(op) > MaxOps || bytes+size(op) > MaxBytes) {
+			parts = append(parts, ops[begin:i])
+			begin, count, bytes = i, 0, 0
+		}
+		count += weight(op)
+		bytes += size(op)
+	}
+	if begin < len(ops) {
+		parts = append(parts, ops[begin:])
+	}
+	return parts
 }
 
 // checkOps compares what ops demand with the indexes that keys have.

@@ -11,12 +11,14 @@ import (
 )
 
 func TestMemory(t *testing.T) {
-	storetest.Run(t, func(*testing.T) storetest.Subject { return store.NewMemory() })
+	storetest.Run(t, func(*testing.T) storetest.Truth { return one(store.NewMemory()) })
 }
 
 func TestEmbedded(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) storetest.Subject { return open(t, t.TempDir()) })
+	storetest.Run(t, func(t *testing.T) storetest.Truth { return one(open(t, t.TempDir())) })
 }
+
+func one(s store.Store) storetest.Truth { return func() store.Store { return s } }
 
 func open(t *testing.T, dir string) *store.Embedded {
 	t.Helper()

@@ -14,125 +14,51 @@ import (
 	"moldau.dev/metadata/store"
 )
 
-// Subject is a store under test.
-type Subject interface {
-	store.Store
-	// Depose ends the lease without its holder's doing.
-	Depose()
-}
+// Truth opens one more store onto one truth. Stores that live in one process
+// return the same one each time.
+type Truth func() store.Store
 
-// Run runs the suite; open returns a new, empty store.
-func Run(t *testing.T, open func(t *testing.T) Subject) {
+// Run runs the suite; found founds a new, empty truth.
+func Run(t *testing.T, found func(t *testing.T) Truth) {
 	for _, c := range opCases {
-		t.Run("op/"+c.name, func(t *testing.T) { runOp(t, open(t), c) })
+		t.Run("op/"+c.name, func(t *testing.T) { runOp(t, found(t)(), c) })
 	}
 	for name, test := range behaviours {
-		t.Run(name, func(t *testing.T) {
-			s := open(t)
-			test(t, s)
+		t.Run(name, func(t *testing.T) { test(t, found(t)()) })
+	}
+	for name, test := range rivalries {
+		t.Run("rivals/"+name, func(t *testing.T) {
+			truth := found(t)
+			test(t, truth(), truth())
 		})
 	}
 }
 
-// state is what a store holds: key=value, and "index of key" by name.
-type opCase struct {
-	name  string
-	seed  string // keys that exist, each with its own name as the value
-	ops   func(index map[string]int64) []store.Op
-	fails error
-	want  string // pairs afterwards
-}
-
-func set(k, v string) store.Op { return store.Op{Kind: store.Set, Key: k, Value: []byte(v)} }
-func cas(k, v string, i int64) store.Op {
-	return store.Op{Kind: store.CAS, Key: k, Value: []byte(v), Index: i}
-}
-func del(k string) store.Op             { return store.Op{Kind: store.Delete, Key: k} }
-func delCAS(k string, i int64) store.Op { return store.Op{Kind: store.DeleteCAS, Key: k, Index: i} }
-func check(k string, i int64) store.Op  { return store.Op{Kind: store.Check, Key: k, Index: i} }
-
-func ops(list ...store.Op) func(map[string]int64) []store.Op {
-	return func(map[string]int64) []store.Op { return list }
-}
-
-var opCases = []opCase{
-	{"set makes a key", "", ops(set("a", "1")), nil, "a=1"},
-	{"set replaces a value", "a", ops(set("a", "1")), nil, "a=1"},
-	{"set of the same value is a write", "a", ops(set("a", "a")), nil, "a=a"},
-	{"set of nothing keeps the key", "", ops(set("a", "")), nil, "a="},
-	{"cas 0 makes a key", "", ops(cas("a", "1", 0)), nil, "a=1"},
-	{"cas 0 refuses an old key", "a", ops(cas("a", "1", 0)), store.ErrConflict, "a=a"},
-	{"cas at the index writes", "a", func(i map[string]int64) []store.Op { return []store.Op{cas("a", "1", i["a"])} }, nil, "a=1"},
-	{"cas at an older index refuses", "a", func(i map[string]int64) []store.Op { return []store.Op{cas("a", "1", i["a"]-1)} }, store.ErrConflict, "a=a"},
-	{"cas at a newer index refuses", "a", func(i map[string]int64) []store.Op { return []store.Op{cas("a", "1", i["a"]+1)} }, store.ErrConflict, "a=a"},
-	{"cas of a missing key refuses", "", ops(cas("a", "1", 7)), store.ErrConflict, ""},
-	{"delete removes", "a b", ops(del("a")), nil, "b=b"},
-	{"delete of a missing key is nothing", "b", ops(del("a")), nil, "b=b"},
-	{"delete-cas removes", "a", func(i map[string]int64) []store.Op { return []store.Op{delCAS("a", i["a"])} }, nil, ""},
-	{"delete-cas refuses another index", "a", func(i map[string]int64) []store.Op { return []store.Op{delCAS("a", i["a"]+1)} }, store.ErrConflict, "a=a"},
-	{"delete-cas refuses a missing key", "", ops(delCAS("a", 1)), store.ErrConflict, ""},
-	{"check holds", "a", func(i map[string]int64) []store.Op { return []store.Op{check("a", i["a"]), set("b", "1")} }, nil, "a=a b=1"},
-	{"check fails", "a", func(i map[string]int64) []store.Op { return []store.Op{check("a", i["a"]+1), set("b", "1")} }, store.ErrConflict, "a=a"},
-	{"check of absence holds", "", ops(check("a", 0), set("b", "1")), nil, "b=1"},
-	{"check of absence fails", "a", ops(check("a", 0), set("b", "1")), store.ErrConflict, "a=a"},
-	{"a late conflict undoes the whole", "a", ops(set("b", "1"), set("c", "1"), cas("a", "1", 0)), store.ErrConflict, "a=a"},
-	{"an early conflict undoes the whole", "a", ops(cas("a", "1", 0), del("a"), set("b", "1")), store.ErrConflict, "a=a"},
-	{"many kinds in one", "a b", func(i map[string]int64) []store.Op {
-		return []store.Op{set("c", "1"), del("a"), cas("b", "2", i["b"]), cas("d", "3", 0)}
-	}, nil, "b=2 c=1 d=3"},
-	{"no ops", "a", ops(), nil, "a=a"},
-	{"as many ops as allowed", "", func(map[string]int64) []store.Op { return many(store.MaxOps, 1)[:store.MaxOps] }, nil, ""},
-	{"one op too many", "a", func(map[string]int64) []store.Op { return many(store.MaxOps+1, 1) }, store.ErrTooLarge, "a=a"},
-	{"too many bytes", "a", func(map[string]int64) []store.Op { return many(2, store.MaxBytes/2) }, store.ErrTooLarge, "a=a"},
-}
-
-func many(n, size int) []store.Op {
-	list := make([]store.Op, n)
-	for i := range list {
-		list[i] = set(fmt.Sprintf("many/%03d", i), strings.Repeat("x", size))
+// Depose ends the lease of whoever holds it, as the end of a session would.
+func Depose(t testing.TB, s store.Store) {
+	t.Helper()
+	h, err := s.Holder(t.Context())
+	if err == nil {
+		err = s.Depose(t.Context(), h)
 	}
-	return list
-}
-
-func runOp(t *testing.T, s Subject, c opCase) {
-	lease := elect(t, s)
-	for _, key := range strings.Fields(c.seed) {
-		commit(t, s, lease, set(key, key))
-	}
-	list := c.ops(indexes(t, s))
-	index, err := s.Commit(t.Context(), lease.Fence(), list)
-	if !errors.Is(err, c.fails) || (err == nil) != (c.fails == nil) {
-		t.Fatalf("Commit = %v, want %v", err, c.fails)
-	}
-	if c.want == "" && err == nil && len(list) == store.MaxOps {
-		if n := len(indexes(t, s)); n != store.MaxOps {
-			t.Fatalf("%d keys", n)
-		}
-		return
-	}
-	if got := dump(t, s, ""); got != c.want {
-		t.Errorf("holds %q, want %q", got, c.want)
-	}
-	for _, op := range list {
-		if got := indexes(t, s)[op.Key]; err == nil && (op.Kind == store.Set || op.Kind == store.CAS) && got != index {
-			t.Errorf("%s is at %d, but Commit said %d", op.Key, got, index)
-		}
+	if err != nil {
+		t.Fatalf("depose: %v", err)
 	}
 }
 
-var behaviours = map[string]func(*testing.T, Subject){
-	"list is sorted and by prefix": func(t *testing.T, s Subject) {
+var behaviours = map[string]func(*testing.T, store.Store){
+	"list is sorted and by prefix": func(t *testing.T, s store.Store) {
 		commit(t, s, elect(t, s), set("b/2", ""), set("a", ""), set("b/1", ""), set("b0", ""), set("c", ""))
 		if got := dump(t, s, "b/"); got != "b/1= b/2=" {
 			t.Errorf("got %q", got)
 		}
 	},
-	"list of nothing": func(t *testing.T, s Subject) {
+	"list of nothing": func(t *testing.T, s store.Store) {
 		if got := dump(t, s, "x"); got != "" {
 			t.Errorf("got %q", got)
 		}
 	},
-	"index grows with each write, of an equal value too": func(t *testing.T, s Subject) {
+	"index grows with each write, of an equal value too": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		last := int64(0)
 		for range 5 {
@@ -144,7 +70,7 @@ var behaviours = map[string]func(*testing.T, Subject){
 			}
 		}
 	},
-	"index of a key that was deleted and made again grows": func(t *testing.T, s Subject) {
+	"index of a key that was deleted and made again grows": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		commit(t, s, l, set("a", ""))
 		before := indexes(t, s)["a"]
@@ -154,7 +80,7 @@ var behaviours = map[string]func(*testing.T, Subject){
 			t.Errorf("index %d after %d", now, before)
 		}
 	},
-	"values belong to the caller": func(t *testing.T, s Subject) {
+	"values belong to the caller": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		mine := []byte("mine")
 		commit(t, s, l, store.Op{Kind: store.Set, Key: "a", Value: mine})
@@ -165,30 +91,30 @@ var behaviours = map[string]func(*testing.T, Subject){
 			t.Errorf("got %q", got)
 		}
 	},
-	"conflict names the key": func(t *testing.T, s Subject) {
+	"conflict names the key": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		_, err := s.Commit(t.Context(), l.Fence(), []store.Op{check("a", 0), cas("b", "", 9)})
 		if e, ok := errors.AsType[*store.ConflictError](err); !ok || e.Key != "b" || e.Want != 9 || e.Got != 0 {
 			t.Errorf("got %#v", err)
 		}
 	},
-	"no fence, no write": func(t *testing.T, s Subject) { refused(t, s, store.Fence{}) },
-	"a forged session": func(t *testing.T, s Subject) {
+	"no fence, no write": func(t *testing.T, s store.Store) { refused(t, s, store.Fence{}) },
+	"a forged session": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		refused(t, s, store.Fence{Session: "forged", Epoch: l.Epoch()})
 	},
-	"a forged epoch": func(t *testing.T, s Subject) {
+	"a forged epoch": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		refused(t, s, store.Fence{Session: l.Fence().Session, Epoch: l.Epoch() + 1})
 	},
-	"released": func(t *testing.T, s Subject) {
+	"released": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		if err := l.Release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		refused(t, s, l.Fence())
 	},
-	"released twice lets one successor in": func(t *testing.T, s Subject) {
+	"released twice lets one successor in": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		_ = l.Release(t.Context())
 		_ = l.Release(t.Context())
@@ -200,27 +126,27 @@ var behaviours = map[string]func(*testing.T, Subject){
 		}
 		commit(t, s, next, set("a", ""))
 	},
-	"deposed": func(t *testing.T, s Subject) {
+	"deposed": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
-		s.Depose()
+		Depose(t, s)
 		<-l.Lost()
 		refused(t, s, l.Fence())
 	},
-	"the old fence stays dead under a new lease": func(t *testing.T, s Subject) {
+	"the old fence stays dead under a new lease": func(t *testing.T, s store.Store) {
 		old := elect(t, s)
-		s.Depose()
+		Depose(t, s)
 		next := elect(t, s)
 		refused(t, s, old.Fence())
 		commit(t, s, next, set("a", ""))
 	},
-	"a late release of the old lease leaves the new one alone": func(t *testing.T, s Subject) {
+	"a late release of the old lease leaves the new one alone": func(t *testing.T, s store.Store) {
 		old := elect(t, s)
-		s.Depose()
+		Depose(t, s)
 		next := elect(t, s)
 		_ = old.Release(t.Context())
 		commit(t, s, next, set("a", ""))
 	},
-	"epochs grow": func(t *testing.T, s Subject) {
+	"epochs grow": func(t *testing.T, s store.Store) {
 		last := int64(0)
 		for range 5 {
 			l := elect(t, s)
@@ -231,7 +157,7 @@ var behaviours = map[string]func(*testing.T, Subject){
 			_ = l.Release(t.Context())
 		}
 	},
-	"elect waits for the lease": func(t *testing.T, s Subject) {
+	"elect waits for the lease": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		got := make(chan store.Lease)
 		go func() {
@@ -248,7 +174,7 @@ var behaviours = map[string]func(*testing.T, Subject){
 			t.Fatalf("got %v", next)
 		}
 	},
-	"elect ends with its context": func(t *testing.T, s Subject) {
+	"elect ends with its context": func(t *testing.T, s store.Store) {
 		elect(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -256,13 +182,13 @@ var behaviours = map[string]func(*testing.T, Subject){
 			t.Errorf("got %v", err)
 		}
 	},
-	"watch sees what has happened": func(t *testing.T, s Subject) {
+	"watch sees what has happened": func(t *testing.T, s store.Store) {
 		commit(t, s, elect(t, s), set("a", ""))
 		if i, err := s.Watch(t.Context(), "a", 0); err != nil || i == 0 {
 			t.Errorf("got %d, %v", i, err)
 		}
 	},
-	"watch wakes": func(t *testing.T, s Subject) {
+	"watch wakes": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		commit(t, s, l, set("a", ""))
 		at, _ := s.Watch(t.Context(), "a", 0)
@@ -276,14 +202,14 @@ var behaviours = map[string]func(*testing.T, Subject){
 			t.Errorf("index %d after %d", i, at)
 		}
 	},
-	"watch ends with its context": func(t *testing.T, s Subject) {
+	"watch ends with its context": func(t *testing.T, s store.Store) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := s.Watch(ctx, "a", 1<<40); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	},
-	"close ends everything": func(t *testing.T, s Subject) {
+	"close ends everything": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -301,7 +227,7 @@ var behaviours = map[string]func(*testing.T, Subject){
 			t.Errorf("second Close: %v", err)
 		}
 	},
-	"canceled before it began": func(t *testing.T, s Subject) {
+	"canceled before it began": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -312,7 +238,7 @@ var behaviours = map[string]func(*testing.T, Subject){
 			t.Errorf("holds %q", got)
 		}
 	},
-	"racing cas: one wins each round": func(t *testing.T, s Subject) {
+	"racing cas: one wins each round": func(t *testing.T, s store.Store) {
 		l := elect(t, s)
 		for round := range 10 {
 			at := indexes(t, s)["a"]
@@ -334,9 +260,9 @@ var behaviours = map[string]func(*testing.T, Subject){
 			}
 		}
 	},
-	"lost before: unknown and not there": func(t *testing.T, s Subject) { lost(t, s, LostBefore, "") },
-	"lost after: unknown and there":      func(t *testing.T, s Subject) { lost(t, s, LostAfter, "a=1") },
-	"after unknown, the same cas decides": func(t *testing.T, s Subject) {
+	"lost before: unknown and not there": func(t *testing.T, s store.Store) { lost(t, s, LostBefore, "") },
+	"lost after: unknown and there":      func(t *testing.T, s store.Store) { lost(t, s, LostAfter, "a=1") },
+	"after unknown, the same cas decides": func(t *testing.T, s store.Store) {
 		l, f := elect(t, s), Wrap(s)
 		f.Next(LostAfter)
 		_, first := f.Commit(t.Context(), l.Fence(), []store.Op{cas("a", "1", 0)})
@@ -347,7 +273,7 @@ var behaviours = map[string]func(*testing.T, Subject){
 	},
 }
 
-func lost(t *testing.T, s Subject, fault Fault, want string) {
+func lost(t *testing.T, s store.Store, fault Fault, want string) {
 	l, f := elect(t, s), Wrap(s)
 	f.Next(fault)
 	if _, err := f.Commit(t.Context(), l.Fence(), []store.Op{set("a", "1")}); !errors.Is(err, store.ErrUnknown) {
@@ -358,7 +284,7 @@ func lost(t *testing.T, s Subject, fault Fault, want string) {
 	}
 }
 
-func refused(t *testing.T, s Subject, fence store.Fence) {
+func refused(t *testing.T, s store.Store, fence store.Fence) {
 	t.Helper()
 	if _, err := s.Commit(t.Context(), fence, []store.Op{set("refused", "")}); !errors.Is(err, store.ErrDeposed) {
 		t.Errorf("got %v, want ErrDeposed", err)
