@@ -8,6 +8,7 @@ import (
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/producer"
 	"moldau.dev/storage-node/storageclient"
 )
 
@@ -99,8 +100,10 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 	if err != nil {
 		return none, 0, err
 	}
-	if need := min(int(r.config.MinInsyncReplicas), r.replicas); acks == storageclient.AcksAll && r.inSync < need {
-		return none, 0, errcode.New(errcode.NotEnoughReplicas, "%d replicas in sync, %d wanted", r.inSync, need)
+	if acks == storageclient.AcksAll {
+		if err := r.enoughReplicas(); err != nil {
+			return none, 0, err
+		}
 	}
 	now := p.node.clock.Now()
 	batch, h, err := r.prepare(in.Batch, now)
@@ -119,15 +122,23 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 	if f := p.fault.Load(); f != nil {
 		return none, 0, f
 	}
-	dup, err := p.producers.Check(&h)
+	verdict, err := p.producers.Check(&h, producer.Request{
+		Guard: in.Guard, LeaderEpoch: r.leaderEpoch, TransactionVersion: in.TransactionVersion, NowMs: now.UnixMilli(),
+	})
 	if err != nil {
 		return none, 0, err
 	}
-	if dup != nil {
+	if dup := verdict.Duplicate; dup != nil {
 		return storageclient.AppendResult{
 			BaseOffset: dup.BaseOffset, LogAppendTimeMs: dup.AppendTimeMs, LogStartOffset: l.StartOffset(),
 			LeaderEpoch: r.leaderEpoch, Duplicate: true,
 		}, dup.LastOffset + 1, nil
+	}
+	if verdict.VerifyGuard != 0 {
+		return storageclient.AppendResult{
+			BaseOffset: -1, LogAppendTimeMs: -1, LogStartOffset: l.StartOffset(),
+			LeaderEpoch: r.leaderEpoch, VerifyGuard: verdict.VerifyGuard,
+		}, 0, nil
 	}
 	if want := in.ExpectedOffset; want != nil && *want != l.EndOffset() {
 		return none, 0, errcode.New(errcode.OffsetMismatch, "the log ends at %d, %d was expected", l.EndOffset(), *want).
@@ -141,25 +152,45 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 	}, h.NextOffset(), nil
 }
 
+// enoughReplicas refuses what must be on min.insync.replicas where there are
+// fewer.
+func (r *role) enoughReplicas() error {
+	if need := min(int(r.config.MinInsyncReplicas), r.replicas); r.inSync < need {
+		return errcode.New(errcode.NotEnoughReplicas, "%d replicas in sync, %d wanted", r.inSync, need)
+	}
+	return nil
+}
+
 // write puts a checked batch at the log's end; the caller holds mu.
 func (p *partition) write(l *commitlog.Log, r *role, batch []byte, h *record.Header, now time.Time) error {
 	h.BaseOffset, h.LeaderEpoch = l.EndOffset(), r.leaderEpoch
 	record.SetBaseOffset(batch, h.BaseOffset)
 	record.SetLeaderEpoch(batch, h.LeaderEpoch)
-	if err := l.Append(batch, *h, now); err != nil {
-		if e := storageError(err); e.Reason == errcode.DiskFull {
-			return e // nothing was appended; there may be room again later
-		}
-		return p.fail(err)
+	if err := p.take(l, batch, h, now); err != nil {
+		return err
 	}
-	p.largest.Store(max(p.largest.Load(), int64(len(batch))))
-	p.producers.Apply(h, now.UnixMilli())
 	r.counters.appended(len(batch), int(h.Count))
 	if r.config.Durable {
 		p.node.flusher.mark(p)
 	} else {
 		p.advance(h.NextOffset())
 	}
+	return nil
+}
+
+// take appends a batch, its offsets set, and tells the producers of it: on a
+// leader as on a follower. The caller holds mu.
+func (p *partition) take(l *commitlog.Log, batch []byte, h *record.Header, now time.Time) error {
+	p.producers.Begin(h)
+	if err := l.Append(batch, *h, now); err != nil {
+		p.producers.Cancel(h)
+		if e := storageError(err); e.Reason == errcode.DiskFull {
+			return e // nothing was appended; there may be room again later
+		}
+		return p.fail(err)
+	}
+	p.largest.Store(max(p.largest.Load(), int64(len(batch))))
+	p.producers.Apply(batch, h, now.UnixMilli())
 	return nil
 }
 

@@ -28,7 +28,7 @@ func (s *Service) DescribeReplicas(ctx context.Context, topics []topicid.ID) ([]
 
 func (p *partition) state() storageclient.ReplicaState {
 	st := storageclient.ReplicaState{PartitionID: p.id, HighWatermark: p.highWatermark.Load()}
-	st.LastStableOffset, st.Leads = st.HighWatermark, p.role.Load().leader == p.node.cfg.NodeID
+	st.LastStableOffset, st.Leads = p.lastStable(), p.role.Load().leader == p.node.cfg.NodeID
 	if l := p.log.Load(); l != nil {
 		st.SizeBytes, st.SegmentCount = l.Size(), int32(l.SegmentCount())
 		st.LogStartOffset, st.LogEndOffset = l.StartOffset(), l.EndOffset()

@@ -120,8 +120,8 @@ func (f *fetch) failedSince(part *fetchPart) error {
 }
 
 func (f *fetch) readPart(part *fetchPart, maxBytes int) {
-	hw := part.p.highWatermark.Load()
-	if part.next >= hw {
+	bound := part.p.bound(f.req.ReadCommitted)
+	if part.next >= bound {
 		return
 	}
 	// The first batch of the whole answer is given however large it is, so that
@@ -132,11 +132,11 @@ func (f *fetch) readPart(part *fetchPart, maxBytes int) {
 		return
 	}
 	limit = max(limit, 1)
-	if !f.grow(part, part.p.room(part.log, part.next, hw, limit)) {
+	if !f.grow(part, part.p.room(part.log, part.next, bound, limit)) {
 		return
 	}
 	had := len(part.buf)
-	buf, next, err := readLog(part.log, part.next, hw, limit, first, part.buf)
+	buf, next, err := readLog(part.log, part.next, bound, limit, first, part.buf)
 	part.buf = buf
 	f.total += len(buf) - had
 	if errors.Is(err, commitlog.ErrOffsetOutOfRange) { // retention was here meanwhile
@@ -216,21 +216,34 @@ func readLog(l *commitlog.Log, from, bound int64, limit int, wholeFirst bool, ds
 // up.
 func (f *fetch) wait(ctx context.Context) error {
 	w := newWaiter()
-	for i := range f.parts {
-		part := &f.parts[i]
-		part.p.waiting.add(w, part.next+1)
-		defer part.p.waiting.remove(w)
-	}
+	defer f.leave(w)
 	timer := f.node.clock.NewTimer(time.Duration(f.req.MaxWaitMs) * time.Millisecond)
 	defer timer.Stop()
 	for {
-		f.read() // also what came between the first look and add
+		f.queue(w)
+		f.read() // also what came between the last look and this one
 		if f.enough() {
 			return nil
 		}
 		if done, err := f.node.sleep(ctx, w, timer); done || err != nil {
 			return err
 		}
+	}
+}
+
+// queue makes w wait for each partition's next move. Where the high watermark
+// is ahead already, what is read waits for a transaction to be decided, and so
+// for a marker that the high watermark passes.
+func (f *fetch) queue(w *waiter) {
+	for i := range f.parts {
+		part := &f.parts[i]
+		part.p.waiting.add(w, max(part.next, part.p.highWatermark.Load())+1)
+	}
+}
+
+func (f *fetch) leave(w *waiter) {
+	for i := range f.parts {
+		f.parts[i].p.waiting.remove(w)
 	}
 }
 
@@ -259,9 +272,9 @@ func (f *fetch) response() *storageclient.FetchResponse {
 			}
 			continue
 		}
-		hw := part.p.highWatermark.Load()
+		stable := part.p.lastStable() // before the high watermark, which it never passes
 		*out = storageclient.FetchResult{
-			Batches: part.buf, HighWatermark: hw, LastStableOffset: hw,
+			Batches: part.buf, HighWatermark: part.p.highWatermark.Load(), LastStableOffset: stable,
 			LogStartOffset: part.log.StartOffset(), LeaderEpoch: part.r.leaderEpoch,
 		}
 		part.r.counters.fetched(part.buf)

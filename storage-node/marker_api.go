@@ -2,12 +2,115 @@ package storagenode
 
 import (
 	"context"
+	"math"
 
 	"moldau.dev/services/errcode"
+	"moldau.dev/services/record"
 	"moldau.dev/storage-node/storageclient"
 )
 
-// WriteMarkers implements storageclient.Storage.
-func (s *Service) WriteMarkers(context.Context, *storageclient.WriteMarkersRequest) (*storageclient.WriteMarkersResponse, error) {
-	return nil, errcode.New(errcode.Unimplemented, "markers are not written yet")
+// WriteMarkers implements storageclient.Storage: it ends transactions by
+// control batches (T9). As with Append, all that a request brings is written
+// first and then waited for together. A marker that was written before counts
+// as written, once what the log holds now is below the high watermark.
+func (s *Service) WriteMarkers(ctx context.Context, req *storageclient.WriteMarkersRequest) (*storageclient.WriteMarkersResponse, error) {
+	if err := s.admit(ctx); err != nil {
+		return nil, err
+	}
+	for i := range req.Markers {
+		if err := checkMarker(&req.Markers[i]); err != nil {
+			return nil, err
+		}
+	}
+	resp := &storageclient.WriteMarkersResponse{Results: make([]storageclient.MarkerResult, len(req.Markers))}
+	pending := make([][]pendingAppend, len(req.Markers))
+	for i := range req.Markers {
+		m := &req.Markers[i]
+		resp.Results[i].Errs = make([]error, len(m.Partitions))
+		pending[i] = make([]pendingAppend, len(m.Partitions))
+		for j, id := range m.Partitions {
+			pending[i][j], resp.Results[i].Errs[j] = s.markOne(m, id)
+		}
+	}
+	for i := range pending {
+		for j := range pending[i] {
+			if err := pending[i][j].wait(ctx); err != nil {
+				resp.Results[i].Errs[j] = errcode.Of(err)
+			}
+		}
+	}
+	return resp, nil
+}
+
+func checkMarker(m *storageclient.Marker) error {
+	switch {
+	case m.ProducerID < 0:
+		return errcode.New(errcode.InvalidArgument, "producer id %d", m.ProducerID).WithField("markers.producer_id")
+	case m.ProducerEpoch < 0:
+		return errcode.New(errcode.InvalidArgument, "producer epoch %d", m.ProducerEpoch).WithField("markers.producer_epoch")
+	case m.CoordinatorEpoch < 0 || m.CoordinatorEpoch > math.MaxInt32: // what a control record holds
+		return errcode.New(errcode.InvalidArgument, "coordinator epoch %d is not in [0, 2147483647]", m.CoordinatorEpoch).
+			WithField("markers.coordinator_epoch")
+	}
+	return nil
+}
+
+func (s *Service) markOne(m *storageclient.Marker, id storageclient.PartitionID) (pendingAppend, error) {
+	p, err := s.partition(id)
+	if err == nil {
+		var end int64
+		if end, err = p.mark(m); err == nil {
+			return pendingAppend{p, end}, nil
+		}
+	}
+	return pendingAppend{}, errcode.Of(err)
+}
+
+// mark ends a producer's transaction here. It returns the offset that the high
+// watermark must reach before that is so.
+func (p *partition) mark(m *storageclient.Marker) (end int64, err error) {
+	r, err := p.leads(-1)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.enoughReplicas(); err != nil {
+		return 0, err
+	}
+	now := p.node.clock.Now()
+	c := record.Control{
+		Type: record.Abort, ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch,
+		CoordinatorEpoch: int32(m.CoordinatorEpoch), Timestamp: now.UnixMilli(),
+	}
+	if m.Commit {
+		c.Type = record.Commit
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r, err = p.leads(-1); err != nil { // may have changed meanwhile
+		return 0, err
+	}
+	l, err := p.openLocked()
+	if err != nil {
+		return 0, err
+	}
+	if f := p.fault.Load(); f != nil {
+		return 0, f
+	}
+	write, err := p.producers.CheckMarker(&c, m.TransactionVersion)
+	if err != nil {
+		return 0, err
+	}
+	if !write {
+		p.producers.Ended(m.ProducerID)
+		return l.EndOffset(), nil
+	}
+	batch := record.ControlBatch(c)
+	h, err := record.ParseHeader(batch)
+	if err != nil {
+		return 0, err
+	}
+	if err := p.write(l, r, batch, &h, now); err != nil {
+		return 0, err
+	}
+	return h.NextOffset(), nil
 }

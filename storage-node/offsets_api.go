@@ -15,7 +15,7 @@ func (s *Service) ListOffsets(ctx context.Context, req *storageclient.ListOffset
 	}
 	resp := &storageclient.ListOffsetsResponse{Results: make([]storageclient.ListOffsetsResult, len(req.Partitions))}
 	for i := range req.Partitions {
-		out, err := s.listOne(&req.Partitions[i])
+		out, err := s.listOne(&req.Partitions[i], req.ReadCommitted)
 		if err != nil {
 			out = storageclient.ListOffsetsResult{Err: errcode.Of(err), Offset: -1, Timestamp: -1, LeaderEpoch: -1}
 		}
@@ -24,7 +24,7 @@ func (s *Service) ListOffsets(ctx context.Context, req *storageclient.ListOffset
 	return resp, nil
 }
 
-func (s *Service) listOne(in *storageclient.ListOffsetsPartition) (storageclient.ListOffsetsResult, error) {
+func (s *Service) listOne(in *storageclient.ListOffsetsPartition, committed bool) (storageclient.ListOffsetsResult, error) {
 	none := storageclient.ListOffsetsResult{}
 	p, err := s.partition(in.PartitionID)
 	if err != nil {
@@ -38,18 +38,18 @@ func (s *Service) listOne(in *storageclient.ListOffsetsPartition) (storageclient
 	if err != nil {
 		return none, err
 	}
-	hw := p.highWatermark.Load()
+	bound := p.bound(committed)
 	switch {
 	case in.Timestamp == storageclient.Latest:
-		return storageclient.ListOffsetsResult{Offset: hw, Timestamp: -1, LeaderEpoch: r.leaderEpoch}, nil
+		return storageclient.ListOffsetsResult{Offset: bound, Timestamp: -1, LeaderEpoch: r.leaderEpoch}, nil
 	case in.Timestamp == storageclient.Earliest:
 		return storageclient.ListOffsetsResult{Offset: l.StartOffset(), Timestamp: -1, LeaderEpoch: r.leaderEpoch}, nil
 	case in.Timestamp == storageclient.MaxTimestamp:
-		return p.found(l.MaxTimestamp(hw))
+		return p.found(l.MaxTimestamp(bound))
 	case in.Timestamp < 0:
 		return none, errcode.New(errcode.InvalidArgument, "timestamp %d has no meaning", in.Timestamp).WithField("partitions.timestamp")
 	}
-	return p.found(l.OffsetForTimestamp(in.Timestamp, hw))
+	return p.found(l.OffsetForTimestamp(in.Timestamp, bound))
 }
 
 // found hands on what a look-up by time found; -1s where no record fits.

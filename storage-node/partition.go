@@ -27,6 +27,8 @@ type partition struct {
 	// highWatermark never goes back, and never passes the log's end or, in a
 	// durable topic, what is fsynced (rules R6, R15).
 	highWatermark atomic.Int64
+	// undecided is that of producers; readers go by it without the lock.
+	undecided atomic.Pointer[producer.Undecided]
 	// log is set once, under mu. Reads go by it without the lock.
 	log atomic.Pointer[commitlog.Log]
 	// fault, once set, stays until the process restarts: why nothing is appended.
@@ -42,8 +44,8 @@ type partition struct {
 	// mu is held by the one writer; all below is its.
 	mu        sync.Mutex
 	producers *producer.State
-	snapEnd   int64 // what the producer snapshot on disk covers the log up to
-	gone      bool  // deleted, or the node stopped
+	snapshots [2]int64 // ends of the producer snapshots on disk, or -1
+	gone      bool     // deleted, or the node stopped
 }
 
 // role is a partition's part in the cluster, as of one view.

@@ -4,17 +4,15 @@ import (
 	"errors"
 	"path"
 
-	"moldau.dev/services/record"
 	"moldau.dev/services/telemetry"
 	"moldau.dev/services/topicconfig"
 	"moldau.dev/storage-node/commitlog"
-	"moldau.dev/storage-node/producer"
 )
 
 // The files of a partition's directory beside the log's own.
 const (
-	nameFile      = "name"           // the topic's name, for people
-	producersFile = "producers.snap" // see producer/snapshot.go
+	nameFile      = "name"       // the topic's name, for people
+	producersStem = "producers." // two snapshots, see producer/FORMAT.md
 )
 
 // recover opens the log, which cuts a torn tail off, and rebuilds what is kept
@@ -70,78 +68,8 @@ func (p *partition) makeDir(topic string) error {
 	return nil
 }
 
-// restoreProducers loads the snapshot and replays the log after it. A snapshot
-// that is damaged, or reaches beyond the log, which lost its tail then, is
-// dropped: the whole log is replayed (invariant 27).
-func (p *partition) restoreProducers(l *commitlog.Log) error {
-	limit, file := p.node.cfg.MaxProducers, path.Join(p.dir, producersFile)
-	p.producers, p.snapEnd = producer.New(limit), l.StartOffset()
-	b, err := readFile(p.node.fs, file)
-	if err == nil {
-		state, end, bad := producer.Restore(b, limit)
-		switch {
-		case bad == nil && end <= l.EndOffset():
-			p.producers, p.snapEnd = state, max(end, l.StartOffset())
-		default:
-			p.node.log.Warn("producer snapshot is not usable; replaying the log", telemetry.Path(file), "err", bad, "end", end)
-			if err := p.node.fs.Remove(file); err != nil {
-				return err
-			}
-		}
-	} else if !isNotExist(err) {
-		return err
-	}
-	return p.replay(l, p.snapEnd)
-}
-
 func logConfig(c *topicconfig.Config) commitlog.Config {
 	return commitlog.Config{SegmentBytes: int64(c.SegmentBytes), SegmentAge: c.SegmentAge, IndexIntervalBytes: c.IndexIntervalBytes}
-}
-
-// replayBytes are read at once.
-const replayBytes = 1 << 20
-
-func (p *partition) replay(l *commitlog.Log, from int64) error {
-	now, own := p.node.clock.Now().UnixMilli(), readBuffers.get(replayBytes)
-	buf := *own
-	defer func() { readBuffers.put(own) }()
-	for from < l.EndOffset() {
-		var err error
-		buf, _, err = readLog(l, from, l.EndOffset(), replayBytes, true, buf[:0])
-		if err != nil {
-			return err
-		}
-		if len(buf) == 0 {
-			return nil
-		}
-		for rest := buf; len(rest) > 0; {
-			var h record.Header
-			if _, rest, h, err = record.Next(rest); err != nil {
-				return err
-			}
-			p.producers.Apply(&h, now)
-			from = h.NextOffset()
-		}
-	}
-	return nil
-}
-
-// saveProducers writes a snapshot, unless the last one still holds. The log is
-// made durable first: a snapshot never knows more than the log does.
-func (p *partition) saveProducers(l *commitlog.Log) error {
-	if l.EndOffset() == p.snapEnd {
-		return nil
-	}
-	end, err := l.Sync()
-	if err != nil {
-		return p.fail(err)
-	}
-	p.advance(end)
-	if err := writeFile(p.node.fs, path.Join(p.dir, producersFile), p.producers.AppendSnapshot(nil, end)); err != nil {
-		return err
-	}
-	p.snapEnd = end
-	return nil
 }
 
 // close makes the partition durable and lets go of it. It reports false where

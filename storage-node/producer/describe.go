@@ -22,7 +22,7 @@ func (s *State) Describe() []Known {
 		e := s.producers[pid]
 		known = append(known, Known{
 			ProducerID: pid, Epoch: e.epoch, LastSequence: e.lastSeq(), TouchedMs: e.touchedMs,
-			CoordinatorEpoch: none, TransactionStart: e.txnStart,
+			CoordinatorEpoch: e.coordinatorEpoch, TransactionStart: e.txnStart,
 		})
 	}
 	return known

@@ -9,21 +9,15 @@ import (
 	"slices"
 )
 
-// A snapshot is, big-endian:
-//
-//	magic "MPRS" · version u8 · end offset i64 · producers u32 ·
-//	producer: id i64 · epoch i16 · touched ms i64 · transaction start i64 · batches u8 ·
-//	  batch: first sequence i32 · last sequence i32 · base offset i64 · append time ms i64
-//	· CRC-32C of all before u32
-//
-// Producers stand in order of their id, so equal states have equal bytes.
+// FORMAT.md has the byte tables of a snapshot.
 const (
 	snapshotMagic   = "MPRS"
-	snapshotVersion = 1
+	snapshotVersion = 2
 
-	headSize  = 4 + 1 + 8 + 4
-	entrySize = 8 + 2 + 8 + 8 + 1
+	headSize  = 4 + 1 + 8 + 4 + 4
+	entrySize = 8 + 2 + 8 + 8 + 8 + 1
 	batchSize = 4 + 4 + 8 + 8
+	endedSize = 8 + 8
 	crcSize   = 4
 )
 
@@ -34,15 +28,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 var ErrSnapshot = errors.New("producer snapshot is damaged")
 
 // AppendSnapshot appends the state to dst. end says that the state covers the
-// log before that offset.
+// log before that offset. Equal states have equal bytes.
 func (s *State) AppendSnapshot(dst []byte, end int64) []byte {
-	start, be := len(dst), binary.BigEndian
+	start, be, ended := len(dst), binary.BigEndian, s.undecided.ended()
 	dst = append(dst, snapshotMagic...)
 	dst = append(dst, snapshotVersion)
 	dst = be.AppendUint64(dst, uint64(end))
 	dst = be.AppendUint32(dst, uint32(len(s.producers)))
+	dst = be.AppendUint32(dst, uint32(len(ended)))
 	for _, pid := range slices.Sorted(maps.Keys(s.producers)) {
 		dst = s.producers[pid].append(dst, pid)
+	}
+	for _, t := range ended {
+		dst = be.AppendUint64(dst, uint64(t.start))
+		dst = be.AppendUint64(dst, uint64(t.marker))
 	}
 	return be.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
@@ -52,6 +51,7 @@ func (e *entry) append(dst []byte, pid int64) []byte {
 	dst = be.AppendUint64(dst, uint64(pid))
 	dst = be.AppendUint16(dst, uint16(e.epoch))
 	dst = be.AppendUint64(dst, uint64(e.touchedMs))
+	dst = be.AppendUint64(dst, uint64(e.coordinatorEpoch))
 	dst = be.AppendUint64(dst, uint64(e.txnStart))
 	dst = append(dst, byte(e.count))
 	for _, b := range e.batches[:e.count] {
@@ -63,10 +63,10 @@ func (e *entry) append(dst []byte, pid int64) []byte {
 	return dst
 }
 
-// Restore reads a snapshot and returns its state and the offset that it covers
-// the log up to. Whatever b holds, it takes no more memory than a few times
-// len(b). The error wraps ErrSnapshot.
-func Restore(b []byte, limit int) (*State, int64, error) {
+// Restore reads a snapshot and returns its state, of the given bounds (see
+// New), and the offset that it covers the log up to. Whatever b holds, it takes
+// no more memory than a few times len(b). The error wraps ErrSnapshot.
+func Restore(b []byte, limit int, firstGuard int64) (*State, int64, error) {
 	be := binary.BigEndian
 	if len(b) < headSize+crcSize || string(b[:4]) != snapshotMagic {
 		return nil, 0, fmt.Errorf("%w: no header in %d bytes", ErrSnapshot, len(b))
@@ -78,22 +78,37 @@ func Restore(b []byte, limit int) (*State, int64, error) {
 	if got := crc32.Checksum(body, castagnoli); got != sum {
 		return nil, 0, fmt.Errorf("%w: CRC-32C is %08x, the trailer says %08x", ErrSnapshot, got, sum)
 	}
-	end, count := int64(be.Uint64(b[5:])), be.Uint32(b[13:])
-	s, rest := New(limit), body[headSize:]
-	if end < 0 || int64(count) > int64(len(rest)/entrySize) {
-		return nil, 0, fmt.Errorf("%w: end %d, %d producers in %d bytes", ErrSnapshot, end, count, len(rest))
+	end, producers, ended := int64(be.Uint64(b[5:])), int(be.Uint32(b[13:])), int(be.Uint32(b[17:]))
+	s, rest := New(limit, firstGuard), body[headSize:]
+	if end < 0 || producers > len(rest)/entrySize {
+		return nil, 0, fmt.Errorf("%w: end %d, %d producers in %d bytes", ErrSnapshot, end, producers, len(rest))
 	}
-	for last := int64(none); count > 0; count-- {
-		pid, e, after, ok := readEntry(rest)
-		if !ok || pid <= last {
-			return nil, 0, fmt.Errorf("%w: producer after %d", ErrSnapshot, last)
-		}
-		s.producers[pid], rest, last = e, after, pid
+	rest, err := s.restoreProducers(rest, producers, end)
+	if err != nil {
+		return nil, 0, err
 	}
-	if len(rest) != 0 {
-		return nil, 0, fmt.Errorf("%w: %d bytes too many", ErrSnapshot, len(rest))
+	if err := s.restoreEnded(rest, ended, end); err != nil {
+		return nil, 0, err
 	}
 	return s, end, nil
+}
+
+func (s *State) restoreProducers(b []byte, n int, end int64) ([]byte, error) {
+	last := int64(none)
+	for range n {
+		pid, e, rest, ok := readEntry(b)
+		if !ok || pid <= last || e.txnStart >= end && e.txnStart != none {
+			return nil, fmt.Errorf("%w: producer after %d", ErrSnapshot, last)
+		}
+		if e.txnStart != none {
+			if _, known := s.undecided.find(e.txnStart); known {
+				return nil, fmt.Errorf("%w: two transactions begin at %d", ErrSnapshot, e.txnStart)
+			}
+			s.undecided.begin(e.txnStart)
+		}
+		s.producers[pid], b, last = e, rest, pid
+	}
+	return b, nil
 }
 
 func readEntry(b []byte) (pid int64, e *entry, rest []byte, ok bool) {
@@ -103,13 +118,14 @@ func readEntry(b []byte) (pid int64, e *entry, rest []byte, ok bool) {
 	be := binary.BigEndian
 	pid = int64(be.Uint64(b))
 	e = &entry{
-		epoch:     int16(be.Uint16(b[8:])),
-		touchedMs: int64(be.Uint64(b[10:])),
-		txnStart:  int64(be.Uint64(b[18:])),
+		epoch:            int16(be.Uint16(b[8:])),
+		touchedMs:        int64(be.Uint64(b[10:])),
+		coordinatorEpoch: int64(be.Uint64(b[18:])),
+		txnStart:         int64(be.Uint64(b[26:])),
 	}
-	n := int(b[26])
+	n := int(b[34])
 	b = b[entrySize:]
-	if e.epoch < 0 || e.txnStart < none || n > remembered || len(b) < n*batchSize {
+	if e.epoch < 0 || e.txnStart < none || e.coordinatorEpoch < none || n > remembered || len(b) < n*batchSize {
 		return 0, nil, nil, false
 	}
 	e.count = int8(n)
@@ -123,4 +139,24 @@ func readEntry(b []byte) (pid int64, e *entry, rest []byte, ok bool) {
 		b = b[batchSize:]
 	}
 	return pid, e, b, true
+}
+
+// restoreEnded reads the rest of a snapshot: transactions whose marker was not
+// below the high watermark.
+func (s *State) restoreEnded(b []byte, n int, end int64) error {
+	be := binary.BigEndian
+	if len(b) != n*endedSize {
+		return fmt.Errorf("%w: %d bytes for %d ended transactions", ErrSnapshot, len(b), n)
+	}
+	last := int64(none)
+	for ; len(b) > 0; b = b[endedSize:] {
+		start, marker := int64(be.Uint64(b)), int64(be.Uint64(b[8:]))
+		if _, known := s.undecided.find(start); known || start <= last || marker <= start || marker >= end {
+			return fmt.Errorf("%w: a transaction of offsets %d to %d", ErrSnapshot, start, marker)
+		}
+		s.undecided.begin(start)
+		s.undecided.end(start, marker)
+		last = start
+	}
+	return nil
 }

@@ -76,8 +76,15 @@ type AppendPartition struct {
 	// one (T1). 0 is none, and refused where the leader has seen any.
 	OwnerEpoch int64
 	// Guard is the VerifyGuard of an earlier answer, confirmed by the
-	// transaction's coordinator (T7); 0 is none.
+	// transaction's coordinator (T7); 0 is none. It is good for the leader, and the
+	// leader epoch, that gave it: to another one it says nothing, and the answer is
+	// a new VerifyGuard. One that has died, by a marker or a later epoch of the
+	// producer, is refused as INVALID_TRANSACTION_STATE.
 	Guard int64
+	// TransactionVersion is 2 where the batch is of a transaction under KIP-890
+	// part 2: of a producer that the partition does not know only sequence 0 is
+	// taken then (T15).
+	TransactionVersion int32
 }
 
 // AppendResponse has a result for each partition asked.

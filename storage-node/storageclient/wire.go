@@ -86,6 +86,7 @@ func appendToWire(req *AppendRequest) (*storagev1.AppendRequest, int) {
 		w.Partitions[i] = &storagev1.AppendPartition{
 			TopicId: p.Topic[:], Partition: p.Index, LeaderEpoch: p.LeaderEpoch,
 			SizeBytes: int32(len(p.Batch)), ExpectedOffset: p.ExpectedOffset, OwnerEpoch: p.OwnerEpoch, Guard: p.Guard,
+			TransactionVersion: p.TransactionVersion,
 		}
 		size += len(p.Batch)
 	}
@@ -107,6 +108,7 @@ func appendFromWire(w *storagev1.AppendRequest, body []byte) (*AppendRequest, er
 		req.Partitions[i] = AppendPartition{
 			PartitionID: id, LeaderEpoch: p.LeaderEpoch, Batch: batch,
 			ExpectedOffset: p.ExpectedOffset, OwnerEpoch: p.OwnerEpoch, Guard: p.Guard,
+			TransactionVersion: p.TransactionVersion,
 		}
 	}
 	return req, c.end()

@@ -167,10 +167,13 @@ type AppendPartition struct {
 	// is refused (T1). 0 is none.
 	OwnerEpoch int64 `protobuf:"varint,6,opt,name=owner_epoch,json=ownerEpoch,proto3" json:"owner_epoch,omitempty"`
 	// What a VERIFY answer gave and the coordinator has confirmed (T7); 0 is
-	// none.
-	Guard         int64 `protobuf:"varint,7,opt,name=guard,proto3" json:"guard,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// none. A guard is good for the leader, and the leader epoch, that gave it.
+	Guard int64 `protobuf:"varint,7,opt,name=guard,proto3" json:"guard,omitempty"`
+	// 2 where the batch is of a transaction under KIP-890 part 2: of a producer
+	// that the partition does not know, only sequence 0 is taken then (T15).
+	TransactionVersion int32 `protobuf:"varint,8,opt,name=transaction_version,json=transactionVersion,proto3" json:"transaction_version,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *AppendPartition) Reset() {
@@ -248,6 +251,13 @@ func (x *AppendPartition) GetOwnerEpoch() int64 {
 func (x *AppendPartition) GetGuard() int64 {
 	if x != nil {
 		return x.Guard
+	}
+	return 0
+}
+
+func (x *AppendPartition) GetTransactionVersion() int32 {
+	if x != nil {
+		return x.TransactionVersion
 	}
 	return 0
 }
@@ -2298,7 +2308,7 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"partitions\x18\x01 \x03(\v2+.moldau.internal.storage.v1.AppendPartitionR\n" +
 	"partitions\x12#\n" +
 	"\x04acks\x18\x02 \x01(\x0e2\x0f.moldau.v1.AcksR\x04acks\x12\x18\n" +
-	"\abatches\x18\x0f \x01(\fR\abatches\"\x85\x02\n" +
+	"\abatches\x18\x0f \x01(\fR\abatches\"\xb6\x02\n" +
 	"\x0fAppendPartition\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12!\n" +
@@ -2308,7 +2318,8 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\x0fexpected_offset\x18\x05 \x01(\x03H\x00R\x0eexpectedOffset\x88\x01\x01\x12\x1f\n" +
 	"\vowner_epoch\x18\x06 \x01(\x03R\n" +
 	"ownerEpoch\x12\x14\n" +
-	"\x05guard\x18\a \x01(\x03R\x05guardB\x12\n" +
+	"\x05guard\x18\a \x01(\x03R\x05guard\x12/\n" +
+	"\x13transaction_version\x18\b \x01(\x05R\x12transactionVersionB\x12\n" +
 	"\x10_expected_offset\"T\n" +
 	"\x0eAppendResponse\x12B\n" +
 	"\aresults\x18\x01 \x03(\v2(.moldau.internal.storage.v1.AppendResultR\aresults\"\xac\x02\n" +
