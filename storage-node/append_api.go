@@ -122,6 +122,9 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 	if f := p.fault.Load(); f != nil {
 		return none, 0, f
 	}
+	if err := p.admitOwner(l, r, in.OwnerEpoch); err != nil {
+		return none, 0, err
+	}
 	verdict, err := p.producers.Check(&h, producer.Request{
 		Guard: in.Guard, LeaderEpoch: r.leaderEpoch, TransactionVersion: in.TransactionVersion, NowMs: now.UnixMilli(),
 	})

@@ -46,6 +46,7 @@ type fetch struct {
 }
 
 type fetchPart struct {
+	in   *storageclient.FetchPartition
 	p    *partition
 	r    *role
 	log  *commitlog.Log
@@ -59,7 +60,7 @@ func newFetch(s *Service, req *storageclient.FetchRequest) *fetch {
 	f := &fetch{node: s, req: req, parts: make([]fetchPart, len(req.Partitions)), max: min(req.MaxBytes, s.cfg.MaxFetchBytes)}
 	for i := range req.Partitions {
 		in, part := &req.Partitions[i], &f.parts[i]
-		part.next = in.Offset
+		part.in, part.next = in, in.Offset
 		if part.p, part.err = s.partition(in.PartitionID); part.err != nil {
 			continue
 		}
@@ -69,19 +70,26 @@ func newFetch(s *Service, req *storageclient.FetchRequest) *fetch {
 		if part.log, part.err = part.p.open(); part.err != nil {
 			continue
 		}
-		part.err = part.p.readable(part.log, in.Offset)
+		if part.err = part.readable(); part.err == nil && in.OwnerEpoch > 0 {
+			part.err = part.p.owned(part.log, part.r, in.OwnerEpoch)
+		}
 	}
 	return f
 }
 
-// readable says whether a fetch may start at an offset: in [start, end], of
+// readable says whether the fetch may start at its offset: in [start, end], of
 // which what lies at or after the high watermark gives nothing yet.
-func (p *partition) readable(l *commitlog.Log, offset int64) error {
-	first, end := l.StartOffset(), l.EndOffset()
-	if offset >= first && offset <= end {
+func (part *fetchPart) readable() error {
+	first, end := part.log.StartOffset(), part.log.EndOffset()
+	if part.next >= first && part.next <= end {
 		return nil
 	}
-	return p.outOfRange(l, offset)
+	return part.p.outOfRange(part.log, part.next)
+}
+
+// unsettled tells whether an owner reads a journal whose end it cannot see yet.
+func (part *fetchPart) unsettled() bool {
+	return part.err == nil && part.in.OwnerEpoch > 0 && !part.p.settled()
 }
 
 func (p *partition) outOfRange(l *commitlog.Log, offset int64) error {
@@ -92,7 +100,16 @@ func (p *partition) outOfRange(l *commitlog.Log, offset int64) error {
 
 // enough says that there is no reason to wait.
 func (f *fetch) enough() bool {
-	return f.failed || f.total >= f.req.MinBytes || f.total >= f.max || len(f.parts) == 0
+	return f.failed || f.total >= f.max || len(f.parts) == 0 || f.total >= f.req.MinBytes && !f.unsettled()
+}
+
+func (f *fetch) unsettled() bool {
+	for i := range f.parts {
+		if f.parts[i].unsettled() {
+			return true
+		}
+	}
+	return false
 }
 
 // read reads on in every partition, within the limits.
@@ -100,7 +117,7 @@ func (f *fetch) read() {
 	for i := range f.parts {
 		part := &f.parts[i]
 		if part.err == nil && f.failedSince(part) == nil {
-			f.readPart(part, f.req.Partitions[i].MaxBytes)
+			f.readPart(part)
 		}
 		f.failed = f.failed || part.err != nil
 	}
@@ -116,10 +133,13 @@ func (f *fetch) failedSince(part *fetchPart) error {
 	if fault := part.p.fault.Load(); fault != nil && fault.Reason != errcode.DataCorrupted {
 		part.err = fault
 	}
+	if epoch := part.in.OwnerEpoch; epoch > 0 && part.err == nil {
+		part.err = part.p.owned(part.log, part.r, epoch)
+	}
 	return part.err
 }
 
-func (f *fetch) readPart(part *fetchPart, maxBytes int) {
+func (f *fetch) readPart(part *fetchPart) {
 	bound := part.p.bound(f.req.ReadCommitted)
 	if part.next >= bound {
 		return
@@ -127,7 +147,7 @@ func (f *fetch) readPart(part *fetchPart, maxBytes int) {
 	// The first batch of the whole answer is given however large it is, so that
 	// a reader always gets on (KIP-74).
 	first := f.total == 0
-	limit := min(maxBytes-len(part.buf), f.max-f.total)
+	limit := min(part.in.MaxBytes-len(part.buf), f.max-f.total)
 	if limit <= 0 && !first {
 		return
 	}
@@ -266,6 +286,9 @@ func (f *fetch) response() *storageclient.FetchResponse {
 	results := make([]storageclient.FetchResult, len(f.parts))
 	for i := range f.parts {
 		part, out := &f.parts[i], &results[i]
+		if part.unsettled() {
+			part.err, part.buf = part.p.unsettled(), nil
+		}
 		if part.err != nil && len(part.buf) == 0 {
 			*out = storageclient.FetchResult{
 				Err: errcode.Of(part.err), HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, LeaderEpoch: -1,

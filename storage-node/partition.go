@@ -29,6 +29,7 @@ type partition struct {
 	highWatermark atomic.Int64
 	// undecided is that of producers; readers go by it without the lock.
 	undecided atomic.Pointer[producer.Undecided]
+	fence     ownerFence // raised under mu
 	// log is set once, under mu. Reads go by it without the lock.
 	log atomic.Pointer[commitlog.Log]
 	// fault, once set, stays until the process restarts: why nothing is appended.
@@ -56,6 +57,7 @@ type role struct {
 	replicas    int
 	inSync      int
 	config      topicconfig.Config
+	journal     bool         // of a shard of the coordinators
 	codec       record.Codec // that the topic demands, where recompress
 	recompress  bool
 	counters    topicCounters
@@ -69,6 +71,7 @@ func newRole(t *metadataclient.Topic, index int32, cfg topicconfig.Config, count
 	r := &role{
 		topic: t.Name, leader: p.Leader, leaderEpoch: p.LeaderEpoch,
 		replicas: len(p.Replicas), inSync: len(p.ISR), config: cfg, counters: counters,
+		journal: isJournal(t.Name),
 	}
 	if cfg.CompressionType != "producer" {
 		codec, err := record.ParseCodec(cfg.CompressionType)
