@@ -1337,10 +1337,13 @@ type Offset struct {
 	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
 	// Epoch of the record before it, or -1.
 	LeaderEpoch int32 `protobuf:"varint,5,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
-	// The client's own words, given back byte for byte.
+	// The client's own words, given back byte for byte; at most 4,096 bytes.
 	Metadata string `protobuf:"bytes,6,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// Retention of this offset in milliseconds, or -1 for the server's.
-	RetentionMs   int64 `protobuf:"varint,7,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`
+	// In a commit: retention of this offset in milliseconds; 0 or less is the
+	// server's.
+	RetentionMs int64 `protobuf:"varint,7,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`
+	// In an answer: when it was committed, in milliseconds since 1970.
+	CommitTimeMs  int64 `protobuf:"varint,8,opt,name=commit_time_ms,json=commitTimeMs,proto3" json:"commit_time_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1424,6 +1427,13 @@ func (x *Offset) GetRetentionMs() int64 {
 	return 0
 }
 
+func (x *Offset) GetCommitTimeMs() int64 {
+	if x != nil {
+		return x.CommitTimeMs
+	}
+	return 0
+}
+
 // CommitOffsetsRequest stores offsets.
 type CommitOffsetsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1436,7 +1446,11 @@ type CommitOffsetsRequest struct {
 	// Static member, or empty.
 	InstanceId string `protobuf:"bytes,4,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// The offsets.
-	Offsets       []*Offset `protobuf:"bytes,5,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	Offsets []*Offset `protobuf:"bytes,5,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	// The caller is older than OffsetCommit version 9: a group that is not there
+	// is an ILLEGAL_GENERATION to it, and members of the next-generation protocol
+	// may not use it.
+	Legacy        bool `protobuf:"varint,6,opt,name=legacy,proto3" json:"legacy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1504,6 +1518,13 @@ func (x *CommitOffsetsRequest) GetOffsets() []*Offset {
 		return x.Offsets
 	}
 	return nil
+}
+
+func (x *CommitOffsetsRequest) GetLegacy() bool {
+	if x != nil {
+		return x.Legacy
+	}
+	return false
 }
 
 // CommitOffsetsResponse answers by offset, in the order asked.
@@ -2719,7 +2740,7 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\x15heartbeat_interval_ms\x18\x03 \x01(\x05R\x13heartbeatIntervalMs\x12I\n" +
 	"\n" +
 	"assignment\x18\x04 \x01(\v2).moldau.internal.coordinator.v1.OwnershipR\n" +
-	"assignment\"\xd1\x01\n" +
+	"assignment\"\xf7\x01\n" +
 	"\x06Offset\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x1c\n" +
@@ -2727,7 +2748,8 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12!\n" +
 	"\fleader_epoch\x18\x05 \x01(\x05R\vleaderEpoch\x12\x1a\n" +
 	"\bmetadata\x18\x06 \x01(\tR\bmetadata\x12!\n" +
-	"\fretention_ms\x18\a \x01(\x03R\vretentionMs\"\xd1\x01\n" +
+	"\fretention_ms\x18\a \x01(\x03R\vretentionMs\x12$\n" +
+	"\x0ecommit_time_ms\x18\b \x01(\x03R\fcommitTimeMs\"\xe9\x01\n" +
 	"\x14CommitOffsetsRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x1e\n" +
 	"\n" +
@@ -2736,7 +2758,8 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\tmember_id\x18\x03 \x01(\tR\bmemberId\x12\x1f\n" +
 	"\vinstance_id\x18\x04 \x01(\tR\n" +
 	"instanceId\x12@\n" +
-	"\aoffsets\x18\x05 \x03(\v2&.moldau.internal.coordinator.v1.OffsetR\aoffsets\"Z\n" +
+	"\aoffsets\x18\x05 \x03(\v2&.moldau.internal.coordinator.v1.OffsetR\aoffsets\x12\x16\n" +
+	"\x06legacy\x18\x06 \x01(\bR\x06legacy\"Z\n" +
 	"\x15CommitOffsetsResponse\x12A\n" +
 	"\x06errors\x18\x01 \x03(\v2).moldau.internal.coordinator.v1.PartErrorR\x06errors\"\x87\x01\n" +
 	"\x13FetchOffsetsRequest\x12I\n" +
