@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"path"
 	"strings"
@@ -31,7 +32,8 @@ const (
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
 	maxStreams     = 128
-	corsMaxAge     = 2 * 60 * 60 // seconds; Chrome's most
+	corsMaxAge     = 2 * 60 * 60      // seconds; Chrome's most
+	answerTimeout  = 60 * time.Second // of an answer that is on its way, 16 MiB at most
 )
 
 // newHTTPServer returns the server of all that is not grpc-go's.
@@ -63,7 +65,8 @@ func (s *Service) newHTTPServer() (*http.Server, error) {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           s.cors(plainPaths(s.quickBodies(mux))),
+		Handler:           s.cors(plainPaths(s.quickCalls(mux))),
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of what callers do
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -130,19 +133,34 @@ func plainPaths(next http.Handler) http.Handler {
 	})
 }
 
-// quickBodies bounds how long the body of a call, other than a stream's, may
-// take to arrive.
-func (s *Service) quickBodies(next http.Handler) http.Handler {
+// quickCalls bounds how long the body of a call may take to arrive and its
+// answer to leave, streams excepted: they wait for as long as they like. What
+// the answer holds it holds until it has left.
+func (s *Service) quickCalls(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength > 0 || (r.ContentLength < 0 && strings.HasPrefix(r.URL.Path, "/v1/")) {
-			rc := http.NewResponseController(w)
-			if rc.SetReadDeadline(s.clk.Now().Add(s.cfg.CallTimeout)) == nil {
-				r = r.WithContext(r.Context()) // net/http looks at its own request's body
-				r.Body = &quickBody{ReadCloser: r.Body, rc: rc}
-			}
+		rc := http.NewResponseController(w)
+		if !sendsForLong(r.URL.Path) && r.Body != http.NoBody && rc.SetReadDeadline(s.clk.Now().Add(s.cfg.CallTimeout)) == nil {
+			r = r.WithContext(r.Context()) // net/http looks at its own request's body
+			r.Body = &quickBody{ReadCloser: r.Body, rc: rc}
 		}
-		next.ServeHTTP(w, r)
+		if !answersForLong(r.URL.Path) && rc.SetWriteDeadline(s.clk.Now().Add(s.cfg.CallTimeout+answerTimeout)) == nil {
+			defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // it could be set, so it can be lifted
+		}
+		ctx, sending := transport.WithSending(r.Context())
+		defer sending.Done()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// sendsForLong tells whether the body of a request goes on for as long as the
+// caller likes.
+func sendsForLong(path string) bool {
+	return path == moldauv1connect.ProduceServiceProduceStreamProcedure || strings.HasPrefix(path, "/grpc.reflection.")
+}
+
+// answersForLong tells whether the answer to a request does.
+func answersForLong(path string) bool {
+	return sendsForLong(path) || path == moldauv1connect.ReadServiceReadProcedure || path == rest.ReadPath || strings.HasPrefix(path, "/grpc.health.")
 }
 
 // quickBody lifts the deadline with the body's end: net/http also watches for

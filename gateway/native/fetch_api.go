@@ -9,6 +9,7 @@ import (
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
+	"moldau.dev/services/transport"
 	"moldau.dev/storage-node/storageclient"
 )
 
@@ -41,12 +42,12 @@ func (s *Server) Fetch(ctx context.Context, req *moldauv1.FetchRequest) (*moldau
 		}
 		offset = places[0].offset
 	}
-	fetched, err := s.fetchOne(ctx, id, offset, req)
+	fetched, maxBytes, err := s.fetchHeld(ctx, id, offset, req)
 	if err != nil {
 		return nil, err
 	}
 	defer fetched.Release()
-	return s.fetchResponse(req, offset, &fetched.Results[0])
+	return s.fetchResponse(req, offset, &fetched.Results[0], maxBytes)
 }
 
 func checkFetch(req *moldauv1.FetchRequest) error {
@@ -67,14 +68,32 @@ func checkFetch(req *moldauv1.FetchRequest) error {
 	return nil
 }
 
+// fetchHeld fetches what there is, in room for all that was asked for, and only
+// if that is too little waits for more, in room for a little. The caller
+// releases the response; the room is held until the call's answer has left.
+func (s *Server) fetchHeld(ctx context.Context, id storageclient.PartitionID, offset int64, req *moldauv1.FetchRequest) (*storageclient.FetchResponse, int, error) {
+	least := max(int(req.GetMinBytes()), 1)
+	wait := req.GetMaxWait().AsDuration()
+	want, release := s.reserve(fetchBytes(req), answerTimes)
+	resp, err := s.fetchOne(ctx, id, offset, want, least, 0)
+	if err == nil && wait > 0 && len(resp.Results[0].Batches) < least {
+		resp.Release()
+		release()
+		want, release = s.reserve(min(fetchBytes(req), max(leastHeld, least)), answerTimes)
+		resp, err = s.fetchOne(ctx, id, offset, want, least, wait)
+	}
+	if err != nil {
+		release()
+		return nil, 0, err
+	}
+	transport.OnSent(ctx, release)
+	return resp, want, nil
+}
+
 // fetchOne asks the leader, and again while the way to it is not clear. The
 // caller releases the response, which has one result without an error.
-func (s *Server) fetchOne(ctx context.Context, id storageclient.PartitionID, offset int64, req *moldauv1.FetchRequest) (*storageclient.FetchResponse, error) {
-	maxBytes := int(req.GetMaxBytes())
-	if maxBytes == 0 {
-		maxBytes = defaultFetchBytes
-	}
-	until := s.clk.Now().Add(boundedWait(ctx, s.clk.Now(), req.GetMaxWait().AsDuration()))
+func (s *Server) fetchOne(ctx context.Context, id storageclient.PartitionID, offset int64, maxBytes, minBytes int, wait time.Duration) (*storageclient.FetchResponse, error) {
+	until := s.clk.Now().Add(boundedWait(ctx, s.clk.Now(), wait))
 	tries := s.router.Attempts()
 	for {
 		tries.Begin()
@@ -87,7 +106,7 @@ func (s *Server) fetchOne(ctx context.Context, id storageclient.PartitionID, off
 		}
 		resp, err := s.fetchOnce(pollCtx, &storageclient.FetchRequest{
 			Partitions: []storageclient.FetchPartition{{PartitionID: id, Offset: offset, MaxBytes: maxBytes}},
-			MinBytes:   max(int(req.GetMinBytes()), 1), MaxBytes: maxBytes, MaxWaitMs: int32(wait.Milliseconds()),
+			MinBytes:   minBytes, MaxBytes: maxBytes, MaxWaitMs: int32(wait.Milliseconds()),
 		})
 		cutOff := pollCtx.Err() != nil && ctx.Err() == nil // by Drain: ask once more, without waiting
 		cancel()
@@ -101,6 +120,13 @@ func (s *Server) fetchOne(ctx context.Context, id storageclient.PartitionID, off
 			return nil, err
 		}
 	}
+}
+
+func fetchBytes(req *moldauv1.FetchRequest) int {
+	if n := int(req.GetMaxBytes()); n > 0 {
+		return n
+	}
+	return defaultFetchBytes
 }
 
 // boundedWait cuts a wait so that its answer meets the caller's deadline.
@@ -132,7 +158,9 @@ func (s *Server) fetchOnce(ctx context.Context, req *storageclient.FetchRequest)
 	return resp, nil
 }
 
-func (s *Server) fetchResponse(req *moldauv1.FetchRequest, offset int64, in *storageclient.FetchResult) (*moldauv1.FetchResponse, error) {
+// fetchResponse makes the answer. Of batches that decompress to much more than
+// was asked for it gives the first records.
+func (s *Server) fetchResponse(req *moldauv1.FetchRequest, offset int64, in *storageclient.FetchResult, maxBytes int) (*moldauv1.FetchResponse, error) {
 	resp := &moldauv1.FetchResponse{
 		HighWatermark: in.HighWatermark, EarliestOffset: in.LogStartOffset, LeaderEpoch: in.LeaderEpoch, NextOffset: offset, Origin: s.origin(),
 	}
@@ -148,9 +176,11 @@ func (s *Server) fetchResponse(req *moldauv1.FetchRequest, offset int64, in *sto
 		resp.RecordBatches, resp.NextOffset = copied(batches), next
 		return resp, nil
 	}
+	size, most := 0, max(answerTimes*maxBytes, len(in.Batches))
 	next, err := eachRecord(in.Batches, offset, func(r *record.Record) bool {
 		resp.Records = append(resp.Records, fromRecord(r))
-		return int64(len(resp.Records)) < limit
+		size += sizeOf(r)
+		return int64(len(resp.Records)) < limit && size < most
 	})
 	if err != nil {
 		return nil, err

@@ -21,40 +21,56 @@ func (r *reading) deliver(p *readPart, in *storageclient.FetchResult) error {
 	return r.settle(p)
 }
 
-// sendRecords sends frames of about frameBytes. An until_end stream sends
-// nothing from its end on.
+// sendRecords sends records in frames of about frameBytes. They are decoded a
+// chunk at a time: a reader that does not read holds no more than that. A batch
+// that decompresses to many chunks is decompressed for each, so chunks grow for
+// a reader that takes them.
 func (r *reading) sendRecords(p *readPart, batches []byte) error {
-	frame, size := r.frame(p), 0
-	var failed error
-	next, err := eachRecord(batches, p.next, func(rec *record.Record) bool {
+	for chunk := r.chunk; ; chunk = max(chunk, min(2*chunk, pollBytes)) {
+		frames, next, more, err := r.decode(p, batches, chunk)
+		if err != nil && len(frames) == 0 {
+			return err
+		}
+		for _, f := range frames {
+			if err := r.sendFrame(p, f, f.NextOffset); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil // what came before a batch that cannot be read is sent; the next poll meets the batch again
+		}
+		if !more {
+			p.next = max(p.next, next)
+			return nil
+		}
+	}
+}
+
+// decode makes a chunk of records from p.next on into frames, and says whether
+// there are more. An until_end stream gets nothing from its end on.
+func (r *reading) decode(p *readPart, batches []byte, chunk int) (frames []*moldauv1.ReadRecords, next int64, more bool, err error) {
+	frame, size, total := r.frame(p), 0, 0
+	next, err = eachRecord(batches, p.next, func(rec *record.Record) bool {
 		if rec.Offset >= p.end {
 			return false
 		}
 		frame.Records = append(frame.Records, fromRecord(rec))
-		size += sizeOf(rec)
-		r.left--
-		if size >= r.frameBytes {
-			failed = r.sendFrame(p, frame, rec.Offset+1)
-			frame, size = r.frame(p), 0
+		size, total, r.left = size+sizeOf(rec), total+sizeOf(rec), r.left-1
+		if size >= min(r.frameBytes, chunk) {
+			frame.NextOffset = rec.Offset + 1
+			frames, frame, size = append(frames, frame), r.frame(p), 0
 		}
-		return failed == nil && r.left > 0
+		more = total >= chunk && r.left > 0
+		return !more && r.left > 0
 	})
-	if failed != nil {
-		return failed
+	if len(frame.Records) > 0 {
+		frame.NextOffset = next
+		if r.req.GetUntilEnd() {
+			frame.NextOffset = min(next, p.end)
+		}
+		frames = append(frames, frame)
 	}
-	if err != nil && len(frame.Records) == 0 {
-		return err
-	}
-	// What came before a batch that cannot be read is sent; the next poll
-	// meets the batch again.
-	if len(frame.Records) == 0 {
-		p.next = max(p.next, next)
-		return nil
-	}
-	if r.req.GetUntilEnd() {
-		next = min(next, p.end)
-	}
-	return r.sendFrame(p, frame, next)
+	return frames, next, more, err
 }
 
 func (r *reading) sendBatches(p *readPart, batches []byte) error {

@@ -60,6 +60,7 @@ type reading struct {
 	whole []*wholeTopic // topics that are read with all their partitions
 
 	frameBytes int
+	chunk      int   // bytes of records to decode first, of the poll at hand
 	left       int64 // records to send
 	polled     chan *poll
 	polls      map[int32]*poll // by node
@@ -95,8 +96,11 @@ type poll struct {
 	parts  []*readPart
 	cancel context.CancelFunc
 	cut    bool // by launch, so that others can join
-	resp   *storageclient.FetchResponse
-	err    error
+
+	granted int    // bytes that the answer may have
+	free    func() // gives their room back
+	resp    *storageclient.FetchResponse
+	err     error
 }
 
 func (s *Server) newReading(req *moldauv1.ReadRequest, send SendRead) (*reading, error) {
@@ -361,11 +365,12 @@ func (r *reading) launch(ctx context.Context) error {
 func (r *reading) poll(ctx context.Context, l routing.Leader, parts []*readPart) {
 	ctx, cancel := context.WithCancel(untraced(ctx))
 	p := &poll{node: l.NodeID, parts: parts, cancel: cancel}
-	req := &storageclient.FetchRequest{MinBytes: 1, MaxBytes: min(pollBytes, max(r.frameBytes*len(parts), r.frameBytes)), MaxWaitMs: int32(pollWait.Milliseconds())}
+	p.granted, p.free = r.s.reserve(r.wanted(parts), streamTimes)
+	req := &storageclient.FetchRequest{MinBytes: 1, MaxBytes: p.granted, MaxWaitMs: int32(pollWait.Milliseconds())}
 	for _, part := range parts {
 		part.polled, part.epoch = true, r.epoch(part)
 		req.Partitions = append(req.Partitions, storageclient.FetchPartition{
-			PartitionID: part.id, LeaderEpoch: part.epoch, Offset: part.next, MaxBytes: r.frameBytes,
+			PartitionID: part.id, LeaderEpoch: part.epoch, Offset: part.next, MaxBytes: min(r.frameBytes, p.granted),
 		})
 	}
 	r.polls[l.NodeID] = p
@@ -373,6 +378,18 @@ func (r *reading) poll(ctx context.Context, l routing.Leader, parts []*readPart)
 		p.resp, p.err = l.Fetch(ctx, req)
 		r.polled <- p // run takes it, also when it ends
 	}()
+}
+
+// wanted is how much to ask of one node: a frame for each partition that is
+// behind, and little of those that are not, as they may wait for long.
+func (r *reading) wanted(parts []*readPart) int {
+	frames := 0
+	for _, p := range parts {
+		if p.next < p.highWatermark {
+			frames++
+		}
+	}
+	return min(pollBytes, max(r.frameBytes*frames, min(r.frameBytes, leastHeld)))
 }
 
 func (r *reading) epoch(p *readPart) int32 {
@@ -384,6 +401,7 @@ func (r *reading) epoch(p *readPart) int32 {
 
 func (p *poll) release() {
 	p.cancel()
+	p.free()
 	if p.resp != nil {
 		p.resp.Release()
 	}
@@ -393,6 +411,7 @@ func (p *poll) release() {
 func (r *reading) take(p *poll) error {
 	canceled := errcode.Is(p.err, errcode.Canceled)
 	defer p.release()
+	r.chunk = p.granted
 	for _, part := range p.parts {
 		part.polled = false
 	}

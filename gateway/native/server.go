@@ -35,7 +35,8 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	// ProduceTimeout bounds a produce whose caller set no nearer deadline.
 	ProduceTimeout time.Duration
-	// MaxInFlightBytes bounds the records of all produces under way.
+	// MaxInFlightBytes bounds the records of all produces under way, and those
+	// of all answers that readers have not taken, beyond a little for each.
 	MaxInFlightBytes int64
 	// StreamInFlightBytes bounds the records of one ProduceStream.
 	StreamInFlightBytes int64
@@ -67,7 +68,8 @@ type Server struct {
 	router  *routing.Router
 	sticky  *routing.Sticky
 	lanes   *lanes
-	bytes   *semaphore.Weighted
+	bytes   *semaphore.Weighted // of produces
+	reads   *semaphore.Weighted // of answers to readers
 	version string
 	tracer  trace.Tracer // nil: no traces
 	metrics *metrics
@@ -89,7 +91,7 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, version: d.Version, metrics: m,
 		router: routing.NewRouter(d.Metadata, d.Nodes, d.Clock), sticky: routing.NewSticky(),
-		bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
+		bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes), reads: semaphore.NewWeighted(cfg.MaxInFlightBytes),
 	}
 	if d.Tracing != nil {
 		s.tracer = d.Tracing.Tracer("moldau.dev/gateway")

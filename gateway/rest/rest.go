@@ -101,7 +101,7 @@ func guard(next http.Handler, o Options) http.Handler {
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, o.MaxBytes)
 		ctx := r.Context()
-		if r.URL.Path != readPath {
+		if r.URL.Path != ReadPath {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, o.Deadline)
 			defer cancel()
@@ -110,8 +110,8 @@ func guard(next http.Handler, o Options) http.Handler {
 	})
 }
 
-// readPath is the one stream.
-const readPath = "/v1/read"
+// ReadPath is the one stream.
+const ReadPath = "/v1/read"
 
 func tooLarge(limit int64) *errcode.Error {
 	return errcode.New(errcode.RecordTooLarge, "the body has more than %d bytes", limit)

@@ -33,9 +33,12 @@ func (codec) Name() string { return stockproto.Name }
 // Marshal returns buffers that the transport frees after it wrote them; the
 // frame keeps its own references.
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	if a, ok := v.(*answer); ok {
+		return a.marshal()
+	}
 	f, ok := v.(*Frame)
 	if !ok {
-		return stock.Marshal(v)
+		return marshalMessage(v)
 	}
 	head, err := f.marshalHead()
 	if err != nil {
@@ -47,6 +50,27 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	}
 	f.Body.Ref()
 	return append(out, f.Body...), nil
+}
+
+// marshalMessage is what grpc-go's own codec does, with a pool whose buffers are
+// at most twice the message: of answers that wait for a slow reader nothing
+// else is in memory.
+func marshalMessage(v any) (mem.BufferSlice, error) {
+	m, ok := v.(proto.Message)
+	if !ok {
+		return stock.Marshal(v)
+	}
+	size := proto.Size(m)
+	if mem.IsBelowBufferPoolingThreshold(size) {
+		b, err := proto.MarshalOptions{UseCachedSize: true}.Marshal(m)
+		return mem.BufferSlice{mem.SliceBuffer(b)}, err
+	}
+	b := sharedPool.Get(size)
+	if _, err := (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend((*b)[:0], m); err != nil {
+		sharedPool.Put(b)
+		return nil, err
+	}
+	return mem.BufferSlice{mem.NewBuffer(b, sharedPool)}, nil
 }
 
 // marshalHead encodes the header, then tag and length of the body field. An

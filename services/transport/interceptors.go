@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
@@ -23,11 +22,11 @@ import (
 
 const healthService = "grpc.health.v1.Health"
 
-// interceptors returns, outermost first: metrics, error mapping, logging
-// (which so sees causes), the default deadline, recovery, the caller's own.
+// interceptors returns, outermost first: the watch over answers, metrics,
+// error mapping, logging (which so sees causes), recovery, the caller's own.
 func (o Options) interceptors() []grpc.ServerOption {
 	log := orDefault(o.Log, slog.Default())
-	var unary []grpc.UnaryServerInterceptor
+	unary := []grpc.UnaryServerInterceptor{unarySending}
 	var stream []grpc.StreamServerInterceptor
 	if o.Metrics != nil {
 		calls := NewCalls(o.Metrics, orDefault(o.Clock, clock.Real()))
@@ -35,8 +34,7 @@ func (o Options) interceptors() []grpc.ServerOption {
 	}
 	logUnary, logStream := logCalls(log)
 	recoverWith := recovery.WithRecoveryHandlerContext(logPanic(log))
-	unary = append(unary, unaryErrors, logUnary, unaryDeadline(orDefault(o.DefaultDeadline, defaultDeadline)),
-		recovery.UnaryServerInterceptor(recoverWith))
+	unary = append(unary, unaryErrors, logUnary, recovery.UnaryServerInterceptor(recoverWith))
 	stream = append(stream, streamErrors, logStream, recovery.StreamServerInterceptor(recoverWith))
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(append(unary, o.Unary...)...),
@@ -54,18 +52,6 @@ func unaryErrors(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grp
 
 func streamErrors(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	return errcode.ToStatus(next(srv, ss)).Err()
-}
-
-// unaryDeadline gives calls without a deadline one; it never extends.
-func unaryDeadline(d time.Duration) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		if _, has := ctx.Deadline(); !has {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, d)
-			defer cancel()
-		}
-		return next(ctx, req)
-	}
 }
 
 func logPanic(log *slog.Logger) recovery.RecoveryHandlerFuncContext {

@@ -40,6 +40,7 @@ const (
 	defaultMaxMessage = 4 << 20
 	connectTimeout    = 5 * time.Second
 	defaultDeadline   = 30 * time.Second
+	longestDeadline   = 10 * time.Minute
 
 	// HardStopAfter bounds GracefulStop.
 	HardStopAfter = 10 * time.Second

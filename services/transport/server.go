@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/tap"
 
 	"moldau.dev/services/clock"
 	"moldau.dev/services/telemetry"
@@ -40,7 +42,44 @@ func NewServer(o Options) *grpc.Server {
 	if o.Tracing != nil {
 		opts = append(opts, grpc.StatsHandler(otelgrpc.NewServerHandler(tracing(o.Tracing)...)))
 	}
-	return grpc.NewServer(opts...)
+	var s *grpc.Server
+	registered := func() map[string]grpc.ServiceInfo { return s.GetServiceInfo() }
+	s = grpc.NewServer(append(opts, grpc.InTapHandle(o.deadline(registered)))...)
+	return s
+}
+
+// deadline gives calls that have none a deadline, and those that have one
+// beyond all reason a nearer one, streams excepted; it never extends. It is
+// given where the call begins, before the request has arrived, so that a caller
+// who never sends all of it is not waited for.
+func (o Options) deadline(services func() map[string]grpc.ServiceInfo) tap.ServerInHandle {
+	limit := orDefault(o.DefaultDeadline, defaultDeadline)
+	streams := sync.OnceValue(func() map[string]bool { return streamsOf(services()) })
+	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
+		if streams()[info.FullMethodName] {
+			return ctx, nil
+		}
+		most := limit
+		if _, has := ctx.Deadline(); has {
+			most = longestDeadline
+		}
+		ctx, cancel := context.WithTimeout(ctx, most)
+		_ = cancel // the call's end cancels the parent
+		return ctx, nil
+	}
+}
+
+// streamsOf returns the methods that may be open for long.
+func streamsOf(services map[string]grpc.ServiceInfo) map[string]bool {
+	streams := map[string]bool{}
+	for name, service := range services {
+		for _, m := range service.Methods {
+			if m.IsClientStream || m.IsServerStream {
+				streams["/"+name+"/"+m.Name] = true
+			}
+		}
+	}
+	return streams
 }
 
 // tracing makes calls carry the trace that they are made in; otelgrpc's own

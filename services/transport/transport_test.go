@@ -157,6 +157,21 @@ func TestUnaryCallsAlwaysHaveADeadline(t *testing.T) {
 	}
 }
 
+// TestACallWhoseRequestNeverComesEnds: its deadline runs from its first frame,
+// not from the handler.
+func TestACallWhoseRequestNeverComesEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, _ := start(t, Options{DefaultDeadline: time.Minute}, echo)
+		s, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, echoMethod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.RecvMsg(NewFrame(&anypb.Any{}, anyValue)); !errcode.Is(err, errcode.RequestTimedOut) {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
 // TestCallsAreCountedByProtocolRPCAndReason: servers of one process share the
 // metrics; what nobody serves leaves no label behind.
 func TestCallsAreCountedByProtocolRPCAndReason(t *testing.T) {
