@@ -24,6 +24,8 @@ type Config struct {
 	// NodeID is the broker id that Kafka clients see of this gateway. Each
 	// gateway has its own, which never changes.
 	NodeID int32 `koanf:"node_id"`
+	// Rack is where the gateway stands, for clients that read nearby (broker.rack).
+	Rack string `koanf:"rack"`
 	// AllowedOrigins are the web origins whose pages may call; each may hold one *.
 	AllowedOrigins []string `koanf:"allowed_origins"`
 	// Reflection lets anyone read the contract by gRPC reflection.

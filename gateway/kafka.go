@@ -14,6 +14,7 @@ import (
 func (c Config) kafka() kafka.Config {
 	return kafka.Config{
 		NodeID:           c.NodeID,
+		Rack:             c.Rack,
 		Advertised:       c.KafkaAdvertised,
 		AutoCreateTopics: c.AutoCreateTopics,
 		MaxRequestBytes:  c.KafkaMaxRequestBytes,

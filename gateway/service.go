@@ -35,10 +35,13 @@ import (
 
 // Deps are what a Service stands on.
 type Deps struct {
-	Clock    clock.Clock           // default: the real one
-	Log      *slog.Logger          // default: discards
-	Metadata metadataclient.Client // its GatewayID makes admin calls wait for this gateway
-	Nodes    routing.Nodes         // storageclient.Pool
+	Clock    clock.Clock  // default: the real one
+	Log      *slog.Logger // default: discards
+	Metadata metadataclient.Client
+	Nodes    routing.Nodes // storageclient.Pool
+	// LocalNodes are the storage nodes in this process: clients find the
+	// partitions that they lead here.
+	LocalNodes []int32
 	// Registerer, where set, gets the metrics.
 	Registerer prometheus.Registerer
 	// Tracing, where set, traces gRPC calls and makes records carry their trace.
@@ -55,9 +58,8 @@ type Service struct {
 	native *native.Server
 	kafka  *kafka.Server
 
-	tracing trace.TracerProvider  // nil: no traces
-	metrics prometheus.Registerer // nil: no metrics
-	calls   *transport.Calls      // nil: not counted
+	tracing trace.TracerProvider // nil: no traces
+	calls   *transport.Calls     // nil: not counted
 
 	grpc       *grpc.Server
 	http       *http.Server
@@ -65,6 +67,9 @@ type Service struct {
 	httpHealth *grpchealth.StaticChecker
 
 	grpcLis, httpLis, kafkaLis net.Listener
+
+	localNodes []int32
+	announcer  *announcer // once started
 
 	wg        sync.WaitGroup // of the listeners
 	failed    chan error     // a listener's end before Stop
@@ -102,9 +107,10 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server, tracing: deps.Tracing, metrics: deps.Registerer,
+		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server, tracing: deps.Tracing,
 		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...), failed: make(chan error, 3),
 	}
+	s.localNodes = deps.LocalNodes
 	if deps.Registerer != nil {
 		s.calls = transport.NewCalls(deps.Registerer, deps.Clock)
 	}
@@ -145,17 +151,14 @@ func (s *Service) Start(ctx context.Context) (err error) {
 	if err := s.meta.WaitRevision(ctx, 1); err != nil {
 		return errors.Join(fmt.Errorf("wait for metadata: %w", err), s.grpcLis.Close(), s.httpLis.Close(), s.kafkaLis.Close())
 	}
-	s.wg.Go(func() { s.serve("gRPC", func() error { return s.grpc.Serve(s.guarded(s.grpcLis)) }) })
-	s.wg.Go(func() { s.serve("HTTP", func() error { return s.http.Serve(s.guarded(s.httpLis)) }) })
+	s.wg.Go(func() { s.serve("gRPC", func() error { return s.grpc.Serve(s.grpcLis) }) })
+	s.wg.Go(func() { s.serve("HTTP", func() error { return s.http.Serve(s.httpLis) }) })
 	s.wg.Go(func() { s.serve("Kafka", func() error { return s.kafka.Serve(s.kafkaLis) }) })
+	s.announcer = s.announce()
 	s.serving(true)
 	s.started.Store(true)
 	s.log.Info("gateway listens", "grpc_addr", s.GRPCAddr(), "http_addr", s.HTTPAddr(), "kafka_addr", s.KafkaAddr())
 	return nil
-}
-
-func (s *Service) guarded(lis net.Listener) net.Listener {
-	return transport.CutResets(lis, s.clk, s.metrics)
 }
 
 func (s *Service) serve(what string, listen func() error) {
@@ -214,6 +217,9 @@ func (s *Service) Drain(context.Context) error {
 func (s *Service) Stop(ctx context.Context) error {
 	err := s.Drain(ctx)
 	s.stopOnce.Do(func() {
+		if s.announcer != nil {
+			s.announcer.leave(ctx)
+		}
 		var wg sync.WaitGroup
 		wg.Go(func() { transport.GracefulStop(ctx, s.clk, s.grpc) })
 		wg.Go(func() { s.stopHTTP(ctx) })

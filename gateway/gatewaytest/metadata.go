@@ -194,9 +194,27 @@ func (m *Metadata) RegisterNode(context.Context, *metadatav1.RegisterNodeRequest
 	return nil, errcode.New(errcode.Unimplemented, "not of a gateway")
 }
 
-// Heartbeat implements metadataclient.Client.
-func (m *Metadata) Heartbeat(context.Context, *metadatav1.HeartbeatRequest) (*metadatav1.HeartbeatResponse, error) {
-	return nil, errcode.New(errcode.Unimplemented, "not of a gateway")
+// Heartbeat implements metadataclient.Client: a gateway's first one lists it,
+// and its last one fences it.
+func (m *Metadata) Heartbeat(_ context.Context, req *metadatav1.HeartbeatRequest) (*metadatav1.HeartbeatResponse, error) {
+	in := req.GetGateway()
+	if in == nil {
+		return nil, errcode.New(errcode.Unimplemented, "not of a gateway")
+	}
+	if g := m.View().Gateways[in.GetBrokerId()]; g != nil && g.Fenced == req.GetDraining() {
+		return &metadatav1.HeartbeatResponse{Revision: m.View().Revision}, nil
+	}
+	revision := m.Change(func(v *metadataclient.View) {
+		v.Gateways = maps.Clone(v.Gateways)
+		if v.Gateways == nil {
+			v.Gateways = map[int32]*metadataclient.Gateway{}
+		}
+		v.Gateways[in.GetBrokerId()] = &metadataclient.Gateway{
+			BrokerID: in.GetBrokerId(), KafkaAddress: in.GetKafkaAddress(), GRPCAddress: in.GetGrpcAddress(), Rack: in.GetRack(),
+			LocalNodes: in.GetLocalNodes(), Fenced: req.GetDraining(),
+		}
+	})
+	return &metadatav1.HeartbeatResponse{Revision: revision}, nil
 }
 
 // Close implements metadataclient.Client.

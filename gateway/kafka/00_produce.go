@@ -29,8 +29,10 @@ import (
 // appended once however often it is sent, so it is tried again where a node
 // did not answer; others are not.
 //
+// Where a leader moved while a request was under way, the answer names the new
+// one (KIP-951).
+//
 // Gaps: transactions: a transactional batch is told INVALID_TXN_STATE. No
-// leader hints (KIP-951): the leader that clients see never moves. No
 // throttling.
 func produceAPI() api {
 	zero := int16(0)
@@ -65,6 +67,7 @@ type producedPart struct {
 	err    error                   // whose text goes with code
 	header [record.HeaderSize]byte // as it came: nodes write into it
 	safe   bool                    // to send again where it may have been taken
+	epoch  int32                   // of the leader when the request came
 }
 
 // The smallest elements on the wire, in bytes, bound what is allocated.
@@ -119,7 +122,7 @@ func produce(c *conn, ctx context.Context, req *request) (*response, error) {
 	p.check(c.s.meta.View(), req.version)
 	p.append(ctx, c.s)
 	if p.acks != 0 {
-		return p.response(req), nil
+		return p.response(req, c.s.brokers()), nil
 	}
 	for i := range p.parts {
 		if code := p.parts[i].code; code != 0 {
@@ -152,7 +155,9 @@ func (p *produced) check(view *metadataclient.View, version int16) {
 			case topicconfig.IsInternal(t.Name):
 				part.code = kerr.InvalidTopicException.Code
 			default:
-				part.id, part.code = partitionOf(t, part.index)
+				if part.id, part.code = partitionOf(t, part.index); part.code == 0 {
+					part.epoch = t.Partitions[part.index].LeaderEpoch
+				}
 				part.checkBatch(version, p.transactional)
 			}
 			if part.code != 0 || seen == nil {
@@ -258,10 +263,11 @@ func produceCodeOf(err error) int16 {
 	return dataCodeOf(err)
 }
 
-func (p *produced) response(req *request) *response {
+func (p *produced) response(req *request, b *brokers) *response {
 	w := req.newResponse()
 	w.count(len(p.topics))
 	parts := p.parts
+	var hints []*hint
 	for i := range p.topics {
 		t := &p.topics[i]
 		if req.version >= 13 {
@@ -271,17 +277,41 @@ func (p *produced) response(req *request) *response {
 		}
 		w.count(t.parts)
 		for j := range parts[:t.parts] {
-			parts[j].write(&w, req.version)
+			h := parts[j].hint(req.version, b)
+			if h != nil {
+				hints = append(hints, h)
+			}
+			parts[j].write(&w, req.version, h)
 		}
 		parts = parts[t.parts:]
 		w.noTags()
 	}
 	w.int32(0) // throttle
-	w.noTags()
+	if len(hints) > 0 {
+		b.writeEndpoints(&w, hints)
+	} else {
+		w.noTags()
+	}
 	return finish(&w, nil, nil)
 }
 
-func (part *producedPart) write(w *writer, version int16) {
+// hint tells of the present leader, where another one led when the request
+// came and did not take the batch.
+func (part *producedPart) hint(version int16, b *brokers) *hint {
+	if version < 10 || part.code != kerr.NotLeaderForPartition.Code {
+		return nil
+	}
+	t := b.view.TopicsByID[part.id.Topic]
+	if t == nil || t.Partitions[part.id.Index].LeaderEpoch <= part.epoch || t.Partitions[part.id.Index].Leader < 0 {
+		return nil
+	}
+	return &hint{leader: b.leader(t, part.id.Index), epoch: t.Partitions[part.id.Index].LeaderEpoch}
+}
+
+// hintTag holds the hint in a partition of a Produce response.
+const hintTag = 0
+
+func (part *producedPart) write(w *writer, version int16, h *hint) {
 	res := part.result
 	if part.code != 0 {
 		res = storageclient.AppendResult{BaseOffset: -1, LogAppendTimeMs: -1, LogStartOffset: -1}
@@ -296,7 +326,11 @@ func (part *producedPart) write(w *writer, version int16) {
 	if version >= 8 {
 		part.writeErrors(w)
 	}
-	w.noTags()
+	if h != nil {
+		h.write(w, hintTag)
+	} else {
+		w.noTags()
+	}
 }
 
 // writeErrors names the record that is to blame, where there is one (KIP-467).

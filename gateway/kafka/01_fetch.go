@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -68,7 +67,7 @@ type fetchPart struct {
 	where  storageclient.PartitionID
 	result storageclient.FetchResult
 	code   int16
-	hint   int32 // the leader epoch to tell, or -1 (KIP-951)
+	hint   *hint // whom to ask instead (KIP-951)
 
 	// What the session's client knows.
 	told struct{ highWatermark, logStart int64 }
@@ -142,7 +141,7 @@ func (f *fetched) readTopics(req *request, r *reader, part func(partKey)) error 
 
 func readFetchPart(r *reader, k partKey, version int16) fetchPart {
 	k.index = r.int32()
-	p := fetchPart{partKey: k, epoch: -1, hint: -1}
+	p := fetchPart{partKey: k, epoch: -1}
 	if version >= 9 {
 		p.epoch = r.int32()
 	}
@@ -225,7 +224,7 @@ func (s *Server) fetch(ctx context.Context, f *fetched, parts []*fetchPart) (rel
 
 // find sets where the partition is, or the code that says why it is nowhere.
 func (p *fetchPart) find(view *metadataclient.View, f *fetched) {
-	p.code, p.hint, p.result = 0, -1, storageclient.FetchResult{}
+	p.code, p.hint, p.result = 0, nil, storageclient.FetchResult{}
 	t, unknown := view.Topics[p.name], kerr.UnknownTopicOrPartition.Code
 	if f.version >= 13 {
 		t, unknown = view.TopicsByID[p.id], kerr.UnknownTopicID.Code
@@ -242,7 +241,7 @@ func (p *fetchPart) find(view *metadataclient.View, f *fetched) {
 		p.code = checkEpoch(t, p.index, p.epoch)
 	}
 	if p.code == kerr.FencedLeaderEpoch.Code {
-		p.hint = t.Partitions[p.index].LeaderEpoch
+		p.hint = &hint{leader: f.s.brokers().leader(t, p.index), epoch: t.Partitions[p.index].LeaderEpoch}
 	}
 	if p.code != 0 {
 		p.fail(p.code)
@@ -344,43 +343,31 @@ func (f *fetched) writePart(w *writer, p *fetchPart, batches []insert) []insert 
 	} else {
 		w.b = append(w.b, r.Batches...)
 	}
-	if p.hint < 0 || !w.flexible {
+	if p.hint != nil && w.flexible {
+		p.hint.write(w, currentLeaderTag)
+	} else {
 		w.noTags()
-		return batches
 	}
-	w.uvarint(1) // one tagged field
-	w.uvarint(currentLeaderTag)
-	w.uvarint(4 + 4 + 1)
-	w.int32(f.s.cfg.NodeID)
-	w.int32(p.hint)
-	w.noTags()
 	return batches
 }
 
-const (
-	currentLeaderTag = 1
-	endpointsTag     = 0
-)
+// currentLeaderTag holds the hint in a partition of a Fetch response.
+const currentLeaderTag = 1
 
-// writeEndpoints ends the response: with the address of the leader, where one
-// was hinted at (KIP-951).
+// writeEndpoints ends the response: with the addresses of the leaders that were
+// hinted at (KIP-951).
 func (f *fetched) writeEndpoints(w *writer, parts []*fetchPart) {
-	hinted := slices.ContainsFunc(parts, func(p *fetchPart) bool { return p.hint >= 0 })
-	if !hinted || f.version < 16 {
+	var hints []*hint
+	for _, p := range parts {
+		if p.hint != nil {
+			hints = append(hints, p.hint)
+		}
+	}
+	if len(hints) == 0 || f.version < 16 {
 		w.noTags()
 		return
 	}
-	nodes := writer{flexible: true}
-	nodes.count(1)
-	nodes.int32(f.s.cfg.NodeID)
-	nodes.string(f.s.host)
-	nodes.int32(f.s.port)
-	nodes.nullable("") // rack
-	nodes.noTags()
-	w.uvarint(1) // one tagged field
-	w.uvarint(endpointsTag)
-	w.uvarint(uint32(len(nodes.b)))
-	w.b = append(w.b, nodes.b...)
+	f.s.brokers().writeEndpoints(w, hints)
 }
 
 func (f *fetched) writeAborted(w *writer, p *fetchPart) {

@@ -19,13 +19,11 @@ import (
 // Metadata tells brokers, topics and leaders.
 //
 // Versions 0–13. Version 0 lists all topics for an empty list, later ones for
-// null; ids come with 10, and from 12 on topics can be asked for by id. The
-// broker of every partition is this gateway: any gateway serves any partition,
-// and a client that came here can reach this one. A topic is created, where
-// client and settings allow that, before the answer, so no client has to ask
-// again.
-//
-// Gaps: other gateways of the cluster are not listed; no racks.
+// null; ids come with 10, and from 12 on topics can be asked for by id. Brokers
+// are the gateways that live; the leader of a partition is the one that shares
+// the leader's process, else one of them. Replicas are storage nodes. A topic
+// is created, where client and settings allow that, before the answer, so no
+// client has to ask again.
 func metadataAPI() api {
 	return api{
 		key: 3, name: "Metadata", max: 13, flexible: 9,
@@ -54,10 +52,6 @@ func metadata(c *conn, ctx context.Context, req *kmsg.MetadataRequest) *kmsg.Met
 	if req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations
 	}
-	broker := kmsg.NewMetadataResponseBroker()
-	broker.NodeID, broker.Host, broker.Port = s.cfg.NodeID, s.host, s.port
-	resp.Brokers = append(resp.Brokers, broker)
-	resp.ControllerID = s.cfg.NodeID
 	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
 		for _, t := range s.allTopics() {
 			resp.Topics = append(resp.Topics, s.metadataOf(t, req))
@@ -65,7 +59,13 @@ func metadata(c *conn, ctx context.Context, req *kmsg.MetadataRequest) *kmsg.Met
 	} else {
 		resp.Topics = s.metadataOfNamed(ctx, req)
 	}
-	resp.ClusterID = kmsg.StringPtr(s.meta.View().ClusterID)
+	b := s.brokers()
+	for i := range b.live {
+		out := kmsg.NewMetadataResponseBroker()
+		out.NodeID, out.Host, out.Port, out.Rack = b.live[i].id, b.live[i].host, b.live[i].port, nullable(b.live[i].rack)
+		resp.Brokers = append(resp.Brokers, out)
+	}
+	resp.ControllerID, resp.ClusterID = b.controller(), kmsg.StringPtr(b.view.ClusterID)
 	return resp
 }
 
@@ -176,17 +176,24 @@ func (s *Server) metadataOf(t *metadataclient.Topic, req *kmsg.MetadataRequest) 
 	if req.IncludeTopicAuthorizedOperations {
 		out.AuthorizedOperations = topicOperations
 	}
-	here := []int32{s.cfg.NodeID}
+	b := s.brokers()
 	out.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
 	for i := range t.Partitions {
-		p := &out.Partitions[i]
+		in, p := &t.Partitions[i], &out.Partitions[i]
 		p.Default()
-		p.Partition, p.Leader, p.LeaderEpoch = int32(i), s.cfg.NodeID, t.Partitions[i].LeaderEpoch
-		p.Replicas, p.ISR = here, here
-		if t.Partitions[i].Leader < 0 {
-			p.ErrorCode, p.Leader = kerr.LeaderNotAvailable.Code, -1
-			p.ISR, p.OfflineReplicas = nil, here
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), b.leader(t, int32(i)), in.LeaderEpoch
+		p.Replicas, p.ISR, p.OfflineReplicas = in.Replicas, in.ISR, b.offline(in.Replicas)
+		if p.Leader < 0 {
+			p.ErrorCode = kerr.LeaderNotAvailable.Code
 		}
 	}
 	return out
+}
+
+// nullable is a string that is null where it is empty.
+func nullable(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

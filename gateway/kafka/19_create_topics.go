@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -19,8 +18,9 @@ import (
 // both (KIP-4). Configs and counts are told from version 5 on (KIP-525), the
 // id from 7. Platform topics count as existing.
 //
-// Gaps: an assignment may name this gateway alone, the one broker that clients
-// see; metadata places the replicas. Topic configs that nothing acts on are
+// Assignments name storage nodes, which are the replicas that Metadata shows.
+//
+// Gaps: topic configs that nothing acts on are
 // refused as unknown: flush.*, preallocate, remote storage, throttled replicas
 // and unclean elections.
 func createTopicsAPI() api {
@@ -69,7 +69,12 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 	}
 	ask := &metadatav1.CreateTopicRequest{Name: in.Topic, ValidateOnly: validateOnly}
 	var err error
-	if ask.PartitionCount, ask.ReplicationFactor, err = s.counts(in); err != nil {
+	if len(in.ReplicaAssignment) > 0 {
+		err = assign(in, ask)
+	} else {
+		err = count(in, ask)
+	}
+	if err != nil {
 		return err
 	}
 	if ask.Configs, err = newConfigs(in.Configs); err != nil {
@@ -84,7 +89,10 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 	if id, err := topicid.FromBytes(t.GetTopicId()); err == nil && !validateOnly {
 		out.TopicID = id
 	}
-	out.NumPartitions, out.ReplicationFactor = int32(len(t.GetPartitions())), 1
+	out.NumPartitions = int32(len(t.GetPartitions()))
+	for _, p := range t.GetPartitions() {
+		out.ReplicationFactor = int16(len(p.GetReplicas()))
+	}
 	for _, e := range topicconfig.Effective(t.GetConfigs()) {
 		cfg := kmsg.NewCreateTopicsResponseTopicConfig()
 		cfg.Name, cfg.Value, cfg.Source = e.Name, kmsg.StringPtr(e.Value), int8(sourceOf(e))
@@ -93,45 +101,32 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 	return nil
 }
 
-// counts are how many partitions and replicas are asked for, 0 for the default.
-func (s *Server) counts(in *kmsg.CreateTopicsRequestTopic) (partitions, replicas int32, err error) {
-	if len(in.ReplicaAssignment) > 0 {
-		return s.assigned(in)
+// count sets how many partitions and replicas are asked for, 0 for the default.
+func count(in *kmsg.CreateTopicsRequestTopic, ask *metadatav1.CreateTopicRequest) error {
+	if n := in.NumPartitions; n == 0 || n < -1 {
+		return errcode.New(errcode.InvalidPartitions, "%d partitions, at least 1 is needed, or -1 for the default", n)
 	}
-	partitions, replicas = in.NumPartitions, int32(in.ReplicationFactor)
-	if partitions == 0 || partitions < -1 {
-		return 0, 0, errcode.New(errcode.InvalidPartitions, "%d partitions, at least 1 is needed, or -1 for the default", partitions)
+	if n := in.ReplicationFactor; n == 0 || n < -1 {
+		return errcode.New(errcode.InvalidReplicationFactor, "%d replicas, at least 1 is needed, or -1 for the default", n)
 	}
-	if replicas == 0 || replicas < -1 {
-		return 0, 0, errcode.New(errcode.InvalidReplicationFactor, "%d replicas, at least 1 is needed, or -1 for the default", replicas)
-	}
-	return max(partitions, 0), max(replicas, 0), nil
+	ask.PartitionCount, ask.ReplicationFactor = max(in.NumPartitions, 0), int32(max(in.ReplicationFactor, 0))
+	return nil
 }
 
-// assigned counts an assignment that names brokers.
-func (s *Server) assigned(in *kmsg.CreateTopicsRequestTopic) (partitions, replicas int32, err error) {
+// assign sets which nodes each partition is asked to be on.
+func assign(in *kmsg.CreateTopicsRequestTopic, ask *metadatav1.CreateTopicRequest) error {
 	if in.NumPartitions != -1 || in.ReplicationFactor != -1 {
-		return 0, 0, errcode.New(errcode.InvalidArgument, "an assignment and a number of partitions or replicas exclude each other")
+		return errcode.New(errcode.InvalidArgument, "an assignment and a number of partitions or replicas exclude each other")
 	}
-	seen := make([]bool, len(in.ReplicaAssignment))
+	ask.PartitionCount, ask.ReplicationFactor = int32(len(in.ReplicaAssignment)), int32(len(in.ReplicaAssignment[0].Replicas))
+	ask.Assignment = make([]*metadatav1.ReplicaList, len(in.ReplicaAssignment))
 	for _, a := range in.ReplicaAssignment {
-		if a.Partition < 0 || int(a.Partition) >= len(seen) || seen[a.Partition] {
-			return 0, 0, errcode.New(errcode.InvalidReplicaAssignment, "the partitions assigned are not 0 to %d, each once", len(seen)-1)
+		if a.Partition < 0 || int(a.Partition) >= len(ask.Assignment) || ask.Assignment[a.Partition] != nil {
+			return errcode.New(errcode.InvalidReplicaAssignment, "the partitions assigned are not 0 to %d, each once", len(ask.Assignment)-1)
 		}
-		seen[a.Partition] = true
-		if err := s.checkReplicas(a.Replicas); err != nil {
-			return 0, 0, err
-		}
+		ask.Assignment[a.Partition] = &metadatav1.ReplicaList{Replicas: a.Replicas}
 	}
-	return int32(len(seen)), 1, nil
-}
-
-// checkReplicas takes the one assignment that clients can know of.
-func (s *Server) checkReplicas(replicas []int32) error {
-	if slices.Equal(replicas, []int32{s.cfg.NodeID}) {
-		return nil
-	}
-	return errcode.New(errcode.InvalidReplicaAssignment, "brokers %v: the only one is %d", replicas, s.cfg.NodeID)
+	return nil
 }
 
 func newConfigs(in []kmsg.CreateTopicsRequestTopicConfig) (map[string]string, error) {

@@ -13,11 +13,11 @@ import (
 	"moldau.dev/storage-node/storageclient"
 )
 
-// DescribeLogDirs tells the size of each partition, with a folder for each
-// storage node.
+// DescribeLogDirs tells the size of each replica, with a folder for each storage
+// node.
 //
-// Versions 1–4. Only leaders are shown, since clients see one replica of each
-// partition.
+// Versions 1–4. Clients ask every broker, so a gateway shows its own share of
+// the nodes alone: those of its process, and those that nobody else shows.
 //
 // Gaps: the size of the disks is not known (-1). A node that cannot be asked is
 // a folder with KAFKA_STORAGE_ERROR.
@@ -33,7 +33,11 @@ func describeLogDirs(c *conn, ctx context.Context, req *kmsg.DescribeLogDirsRequ
 	view := c.s.meta.View()
 	wanted, ids := wantedPartitions(view, req)
 	resp := kmsg.NewPtrDescribeLogDirsResponse()
+	b := c.s.brokers()
 	for _, node := range nodesOf(view) {
+		if b.ofNode(node) != c.s.cfg.NodeID {
+			continue
+		}
 		dir := kmsg.NewDescribeLogDirsResponseDir()
 		dir.Dir, dir.TotalBytes, dir.UsableBytes = fmt.Sprintf("storage-node-%d", node), -1, -1
 		replicas, err := c.s.replicasOf(ctx, node, ids)
@@ -43,7 +47,7 @@ func describeLogDirs(c *conn, ctx context.Context, req *kmsg.DescribeLogDirsRequ
 		byTopic := map[string][]kmsg.DescribeLogDirsResponseDirTopicPartition{}
 		for _, r := range replicas {
 			t := view.TopicsByID[r.Topic]
-			if t == nil || int(r.Index) >= len(t.Partitions) || t.Partitions[r.Index].Leader != node || !wanted(t.Name, r.Index) {
+			if t == nil || !wanted(t.Name, r.Index) {
 				continue
 			}
 			part := kmsg.NewDescribeLogDirsResponseDirTopicPartition()

@@ -13,8 +13,6 @@ import (
 // CreatePartitions grows topics.
 //
 // Versions 0–3. Only up: INVALID_PARTITIONS else.
-//
-// Gaps: as with CreateTopics, an assignment may name this gateway alone.
 func createPartitionsAPI() api {
 	return api{
 		key: 37, name: "CreatePartitions", max: 3, flexible: 2,
@@ -61,12 +59,11 @@ func (s *Server) growTopic(ctx context.Context, in *kmsg.CreatePartitionsRequest
 	if in.Assignment != nil && len(in.Assignment) != more {
 		return errcode.New(errcode.InvalidReplicaAssignment, "%d partitions are added, %d are assigned", more, len(in.Assignment))
 	}
+	ask := &metadatav1.AddPartitionsRequest{Name: t.Name, PartitionCount: in.Count, ValidateOnly: validateOnly}
 	for _, a := range in.Assignment {
-		if err := s.checkReplicas(a.Replicas); err != nil {
-			return err
-		}
+		ask.Assignment = append(ask.Assignment, &metadatav1.ReplicaList{Replicas: a.Replicas})
 	}
-	grown, err := s.meta.AddPartitions(ctx, &metadatav1.AddPartitionsRequest{Name: t.Name, PartitionCount: in.Count, ValidateOnly: validateOnly})
+	grown, err := s.meta.AddPartitions(ctx, ask)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,8 @@ import (
 
 // DescribeCluster tells the cluster's id and brokers.
 //
-// Versions 0–2. Controllers, which clients cannot reach, are refused with
+// Versions 0–2. Brokers are the gateways that live, and from version 2 on, if
+// asked, those that fell silent. Controllers, which clients cannot reach, are refused with
 // MISMATCHED_ENDPOINT_TYPE (KIP-919).
 func describeClusterAPI() api {
 	return api{
@@ -40,9 +41,27 @@ func describeCluster(c *conn, _ context.Context, req *kmsg.DescribeClusterReques
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = clusterOperations
 	}
-	resp.ClusterID, resp.ControllerID = s.meta.View().ClusterID, s.cfg.NodeID
-	broker := kmsg.NewDescribeClusterResponseBroker()
-	broker.NodeID, broker.Host, broker.Port = s.cfg.NodeID, s.host, s.port
-	resp.Brokers = append(resp.Brokers, broker)
+	b := s.brokers()
+	resp.ClusterID, resp.ControllerID = b.view.ClusterID, b.controller()
+	for i := range b.live {
+		resp.Brokers = append(resp.Brokers, described(b.live[i], false))
+	}
+	if !req.IncludeFencedBrokers {
+		return resp
+	}
+	for _, id := range b.homes {
+		if _, live := b.find(id); live {
+			continue
+		}
+		if silent, ok := parseBroker(b.view.Gateways[id]); ok {
+			resp.Brokers = append(resp.Brokers, described(silent, true))
+		}
+	}
 	return resp
+}
+
+func described(b broker, fenced bool) kmsg.DescribeClusterResponseBroker {
+	out := kmsg.NewDescribeClusterResponseBroker()
+	out.NodeID, out.Host, out.Port, out.Rack, out.IsFenced = b.id, b.host, b.port, nullable(b.rack), fenced
+	return out
 }

@@ -14,8 +14,6 @@ import (
 //
 // Version 0. Topics come by name; no name means all; nothing is created. A
 // page has 2,000 partitions at most.
-//
-// Gaps: eligible leaders are always none.
 func describeTopicPartitionsAPI() api {
 	return api{
 		key: 75, name: "DescribeTopicPartitions", max: 0, flexible: 0,
@@ -85,8 +83,17 @@ func (s *Server) describePage(name string, from int32, most int) (kmsg.DescribeT
 		part := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		part.ErrorCode, part.Partition, part.LeaderID, part.LeaderEpoch = p.ErrorCode, p.Partition, p.Leader, p.LeaderEpoch
 		part.Replicas, part.ISR, part.OfflineReplicas = p.Replicas, p.ISR, p.OfflineReplicas
-		part.EligibleLeaderReplicas, part.LastKnownELR = []int32{}, []int32{}
+		in := &t.Partitions[p.Partition]
+		part.EligibleLeaderReplicas, part.LastKnownELR = notNull(in.ELR), notNull(in.LastKnownELR)
 		out.Partitions = append(out.Partitions, part)
 	}
 	return out, -1
+}
+
+// notNull is a list that is empty, not null, where there is nothing.
+func notNull(list []int32) []int32 {
+	if list == nil {
+		return []int32{}
+	}
+	return list
 }

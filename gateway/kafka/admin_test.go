@@ -46,7 +46,7 @@ func TestItem48CreateTopics(t *testing.T) {
 	assigned := func(t kmsg.CreateTopicsRequestTopic, partitions ...int32) kmsg.CreateTopicsRequestTopic {
 		for _, p := range partitions {
 			a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
-			a.Partition, a.Replicas = p, []int32{nodeID}
+			a.Partition, a.Replicas = p, []int32{1}
 			t.ReplicaAssignment = append(t.ReplicaAssignment, a)
 		}
 		return t
@@ -172,9 +172,8 @@ func TestItem49PartitionsGrowAndNeverShrink(t *testing.T) {
 		"fewer":             {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 1)}, invalidPartitions},
 		"as many":           {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 2)}, invalidPartitions},
 		"unknown":           {[]kmsg.CreatePartitionsRequestTopic{grow("no-such", 4)}, unknownTopic},
-		"assigned":          {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, nodeID)}, 0},
-		"assigned too many": {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, nodeID, nodeID)}, invalidAssignment},
-		"assigned nowhere":  {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, 99)}, invalidAssignment},
+		"assigned":          {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, 1)}, 0},
+		"assigned too many": {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, 1, 1)}, invalidAssignment},
 		"named twice":       {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3), grow("grows", 4)}, invalidRequest},
 	} {
 		req := kmsg.NewPtrCreatePartitionsRequest()
@@ -247,10 +246,14 @@ func TestLogDirsShowEveryPartitionOnce(t *testing.T) {
 			t.Errorf("partition %d is there %d times", i, seen[i])
 		}
 	}
-	some, err := c.admin().DescribeAllLogDirs(t.Context(), kadm.TopicsSet{"wide": {2: {}}})
-	check(t, err)
+	req := kmsg.NewPtrDescribeLogDirsRequest()
+	req.Version, req.Topics = 4, []kmsg.DescribeLogDirsRequestTopic{{Topic: "wide", Partitions: []int32{2}}}
 	n := 0
-	some.Each(func(d kadm.DescribedLogDir) { d.Topics.Each(func(kadm.DescribedLogDirPartition) { n++ }) })
+	for _, d := range ask[*kmsg.DescribeLogDirsResponse](c, req).Dirs {
+		for _, topic := range d.Topics {
+			n += len(topic.Partitions)
+		}
+	}
 	if n != 1 {
 		t.Errorf("%d partitions, one was asked for", n)
 	}

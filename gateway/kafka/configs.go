@@ -61,7 +61,7 @@ func (s *Server) brokerConfigs() []brokerConfig {
 	number := func(name string, value int64, about string) brokerConfig {
 		return brokerConfig{name: name, value: strconv.FormatInt(value, 10), kind: kmsg.ConfigTypeLong, about: about}
 	}
-	addr := "PLAINTEXT://" + s.address()
+	addr := "PLAINTEXT://" + s.Address()
 	all := []brokerConfig{
 		number("node.id", int64(s.cfg.NodeID), "The id of this broker."),
 		number("broker.id", int64(s.cfg.NodeID), "The id of this broker."),

@@ -62,7 +62,7 @@ func newCluster(t *testing.T, opts ...option) *cluster {
 	c.meta = must(metadata.NewService(cfg, metadata.Deps{}))
 	check(t, c.meta.Start(t.Context()))
 	t.Cleanup(func() { check(t, c.meta.Stop(context.Background())) })
-	c.door = c.metadataDoor(metadataclient.Options{Watcher: "gateway", GatewayID: "gateway"})
+	c.door = c.metadataDoor(metadataclient.Options{Watcher: "gateway"})
 	pool := storageclient.NewPool(c.door.View, transport.DialOptions{})
 	for i := range set.nodes {
 		id := int32(i + 1)

@@ -16,6 +16,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,9 @@ import (
 type Config struct {
 	// NodeID is the broker id that clients see. It never changes.
 	NodeID int32
+	// Rack is where this gateway stands, for clients that read nearby; may be
+	// empty.
+	Rack string
 	// Advertised is the HOST:PORT that clients are sent to, port 0 being the
 	// listener's own; empty is where the listener listens.
 	Advertised string
@@ -74,6 +78,8 @@ type Server struct {
 
 	host string // advertised
 	port int32
+
+	seen atomic.Pointer[brokers] // of the view that was last asked
 
 	life     context.Context // ends with Close
 	end      context.CancelFunc
@@ -125,8 +131,8 @@ func (s *Server) Advertise(listener net.Addr) error {
 	return nil
 }
 
-// address is where clients are sent to.
-func (s *Server) address() string { return net.JoinHostPort(s.host, strconv.Itoa(int(s.port))) }
+// Address is where clients are sent to, once Advertise was called.
+func (s *Server) Address() string { return net.JoinHostPort(s.host, strconv.Itoa(int(s.port))) }
 
 const (
 	firstAcceptPause = 5 * time.Millisecond

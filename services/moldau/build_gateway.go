@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"net"
-	"os"
+	"maps"
+	"slices"
 	"syscall"
 
 	"moldau.dev/gateway"
@@ -23,7 +22,7 @@ func buildGateway(p *process) []lifecycle.Part {
 	return []lifecycle.Part{{
 		Name: "gateway",
 		Start: func(ctx context.Context) (err error) {
-			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: "gateway", GatewayID: gatewayID(s.GRPCListen)}); err != nil {
+			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: "gateway"}); err != nil {
 				return err
 			}
 			pool = storageclient.NewPool(door.View, transport.DialOptions{Tracing: p.tracing, MaxRecvBytes: maxAnswerBytes})
@@ -36,7 +35,7 @@ func buildGateway(p *process) []lifecycle.Part {
 			cfg.AllowedOrigins, cfg.AutoCreateTopics = s.AllowedOrigins, s.AutoCreate
 			service, err = gateway.NewService(cfg, gateway.Deps{
 				Clock: p.clock, Log: p.log, Metadata: door, Nodes: pool, Version: version(), Tracing: p.tracing,
-				Registerer: p.registerer("gateway"),
+				Registerer: p.registerer("gateway"), LocalNodes: slices.Sorted(maps.Keys(p.stored)),
 			})
 			if err == nil {
 				err = service.Start(ctx)
@@ -58,14 +57,4 @@ func buildGateway(p *process) []lifecycle.Part {
 			return errors.Join(service.Stop(ctx), pool.Close(), door.Close())
 		},
 	}}
-}
-
-// gatewayID names a gateway to metadata: the same name after a restart, so
-// that nobody waits for the one that ended, unless the kernel chooses the port.
-func gatewayID(listen string) string {
-	host, _ := os.Hostname()
-	if _, port, err := net.SplitHostPort(listen); err != nil || port == "0" {
-		listen = rand.Text()
-	}
-	return host + " " + listen
 }
