@@ -58,8 +58,9 @@ type Service struct {
 	native *native.Server
 	kafka  *kafka.Server
 
-	tracing trace.TracerProvider // nil: no traces
-	calls   *transport.Calls     // nil: not counted
+	tracing trace.TracerProvider  // nil: no traces
+	metrics prometheus.Registerer // nil: no metrics
+	calls   *transport.Calls      // nil: not counted
 
 	grpc       *grpc.Server
 	http       *http.Server
@@ -107,7 +108,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server, tracing: deps.Tracing,
+		cfg: cfg, clk: deps.Clock, log: deps.Log, meta: deps.Metadata, native: server, tracing: deps.Tracing, metrics: deps.Registerer,
 		grpcHealth: health.NewServer(), httpHealth: grpchealth.NewStaticChecker(services...), failed: make(chan error, 3),
 	}
 	s.localNodes = deps.LocalNodes
@@ -151,14 +152,18 @@ func (s *Service) Start(ctx context.Context) (err error) {
 	if err := s.meta.WaitRevision(ctx, 1); err != nil {
 		return errors.Join(fmt.Errorf("wait for metadata: %w", err), s.grpcLis.Close(), s.httpLis.Close(), s.kafkaLis.Close())
 	}
-	s.wg.Go(func() { s.serve("gRPC", func() error { return s.grpc.Serve(s.grpcLis) }) })
-	s.wg.Go(func() { s.serve("HTTP", func() error { return s.http.Serve(s.httpLis) }) })
+	s.wg.Go(func() { s.serve("gRPC", func() error { return s.grpc.Serve(s.guarded(s.grpcLis)) }) })
+	s.wg.Go(func() { s.serve("HTTP", func() error { return s.http.Serve(s.guarded(s.httpLis)) }) })
 	s.wg.Go(func() { s.serve("Kafka", func() error { return s.kafka.Serve(s.kafkaLis) }) })
 	s.announcer = s.announce()
 	s.serving(true)
 	s.started.Store(true)
 	s.log.Info("gateway listens", "grpc_addr", s.GRPCAddr(), "http_addr", s.HTTPAddr(), "kafka_addr", s.KafkaAddr())
 	return nil
+}
+
+func (s *Service) guarded(lis net.Listener) net.Listener {
+	return transport.CutResets(lis, s.clk, s.metrics)
 }
 
 func (s *Service) serve(what string, listen func() error) {
