@@ -14,7 +14,7 @@ func (s *Service) RegisterNode(ctx context.Context, req *metadatav1.RegisterNode
 	node, image, err := s.controller.RegisterNode(ctx, cluster.RegisterNode{
 		NodeID: req.GetNodeId(), Incarnation: req.GetIncarnation(), PreviousEpoch: req.GetPreviousNodeEpoch(),
 		Address: req.GetAddress(), Rack: req.GetRack(),
-	}, req.GetClusterId())
+	}, req.GetClusterId(), req.GetSeen())
 	if err != nil {
 		return nil, err
 	}
@@ -42,12 +42,8 @@ func (s *Service) gatewayHeartbeat(req *metadatav1.HeartbeatRequest) (*metadatav
 	}
 	image := s.controller.Image()
 	if image == nil {
-		return nil, notLeading()
+		return nil, s.controller.NotLeading()
 	}
 	s.controller.Gateways.Beat(req.GetGatewayId(), req.GetRevision())
 	return &metadatav1.HeartbeatResponse{Revision: image.Revision}, nil
-}
-
-func notLeading() error {
-	return errcode.New(errcode.NotController, "this metadata process is not the controller")
 }

@@ -21,12 +21,15 @@ func (s *Service) Watch(req *metadatav1.WatchRequest, stream grpc.ServerStreamin
 	if id := req.GetGatewayId(); id != "" && s.Ready() {
 		s.controller.Gateways.Beat(id, 0)
 	}
+	if err := s.controller.CheckSeen(stream.Context(), req.GetSeen()); err != nil {
+		return err
+	}
 	var last *controller.Image
 	for {
 		changed := s.controller.Changed()
 		image := s.controller.Image()
 		if image == nil {
-			return notLeading()
+			return s.controller.NotLeading()
 		}
 		if image != last {
 			if err := stream.Send(frame(last, image)); err != nil {
@@ -51,6 +54,7 @@ func frame(old, next *controller.Image) *metadatav1.WatchResponse {
 	if old == nil || old.Epoch != next.Epoch {
 		f.Snapshot = &metadatav1.ClusterState{
 			ClusterId: next.State.ClusterID, Revision: next.Revision, ControllerEpoch: next.Epoch,
+			Generation: next.Lineage.GetGeneration(), TermId: next.Position().GetTermId(),
 			Topics: topics(nil, next.State), Nodes: nodes(nil, next.State),
 		}
 		f.Tombstones = tombstones(nil, next.State)

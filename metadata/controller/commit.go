@@ -12,10 +12,14 @@ import (
 
 	"moldau.dev/metadata/cluster"
 	"moldau.dev/metadata/store"
+	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/topicid"
 )
 
-const commitAttempts = 5
+const (
+	commitAttempts = 5
+	outcomePause   = 100 * time.Millisecond
+)
 
 // load reads everything and makes the term's first image (C1). A store that
 // holds nothing gets a cluster id.
@@ -28,12 +32,18 @@ func (c *Controller) load(ctx context.Context, lease store.Lease) (*term, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkEvidence(r); err != nil {
+		return nil, err
+	}
 	now := c.clk.Now()
 	t := &term{
 		c: c, lease: lease, ctx: ctx, inbox: make(chan func()), done: make(chan struct{}),
 		index: make(map[string]int64, len(pairs)), began: now, lastTick: now,
-		beats: map[int32]time.Time{}, registered: map[int32]int64{},
-		image: &Image{State: r.state, Epoch: lease.Epoch(), Revision: lease.Epoch() << epochShift},
+		beats: map[int32]time.Time{}, registered: map[int32]int64{}, audited: now,
+		image: &Image{
+			State: r.state, Epoch: lease.Epoch(), Revision: lease.Epoch() << epochShift,
+			Lineage: beginTerm(r.lineage, lease.Epoch(), lease.Fence().Session),
+		},
 	}
 	for _, p := range pairs {
 		t.index[p.Key] = p.Index
@@ -41,23 +51,36 @@ func (c *Controller) load(ctx context.Context, lease store.Lease) (*term, error)
 	for id := range r.state.Nodes {
 		t.registered[id] = t.image.Revision
 	}
-	if r.state.ClusterID == "" {
-		if err := t.found(len(pairs)); err != nil {
-			return nil, err
-		}
+	if err := t.begin(len(pairs)); err != nil {
+		return nil, err
 	}
 	t.sweep(r.orphans)
 	return t, t.failed
 }
 
-// found names a new cluster.
-func (t *term) found(keys int) error {
-	if keys > 0 {
-		return &store.DamagedError{Key: keyCluster, Cause: fmt.Errorf("the cluster's id is missing beside %d other keys", keys)}
-	}
-	t.image.State.ClusterID = topicid.New().String()
+// checkEvidence returns an error where the store was set back (C11).
+func (c *Controller) checkEvidence(r *reader) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.evidence.check(r.lineage, r.state.ClusterID)
+}
+
+// begin makes the term known to the store before anyone sees anything of it. A
+// new cluster gets its name.
+func (t *term) begin(keys int) error {
 	w := t.writer()
-	return t.commit(w.stamp, []store.Op{w.put(keyCluster, []byte(t.image.State.ClusterID), nil)})
+	ops := []store.Op{w.put(keyLineage, nil, t.image.Lineage)}
+	if t.image.State.ClusterID == "" {
+		if keys > 0 {
+			return &store.DamagedError{Key: keyCluster, Cause: fmt.Errorf("the cluster's id is missing beside %d other keys", keys)}
+		}
+		t.image.State.ClusterID = topicid.New().String()
+		ops = append(ops, w.put(keyCluster, []byte(t.image.State.ClusterID), nil))
+	}
+	if w.err != nil {
+		return w.err
+	}
+	return t.commit(w.stamp, ops)
 }
 
 func (t *term) writer() *writer {
@@ -67,21 +90,21 @@ func (t *term) writer() *writer {
 }
 
 // write makes a change durable: shards first, in as many transactions as they
-// need, then the one that makes it count.
-func (t *term) write(next *cluster.State, d cluster.Delta) error {
+// need, then the one that makes it count, and the lineage with it.
+func (t *term) write(next *cluster.State, d cluster.Delta, lineage *metadatav1.Lineage) error {
 	w := t.writer()
 	var shards []store.Op
 	for _, name := range d.Topics {
 		shards = append(shards, w.shards(t.image.State.Topics[name], next.Topics[name])...)
 	}
-	last := w.last(t.image.State, next, d)
+	last := append(w.last(t.image.State, next, d), w.put(keyLineage, nil, lineage))
 	if w.err != nil {
 		return w.err
 	}
 	parts := store.Split(shards)
 	if all := slices.Concat(shards, last); len(store.Split(all)) == 1 {
 		parts = [][]store.Op{all}
-	} else if len(last) > 0 {
+	} else {
 		parts = append(parts, last)
 	}
 	for _, ops := range parts {
@@ -92,37 +115,43 @@ func (t *term) write(next *cluster.State, d cluster.Delta) error {
 	return nil
 }
 
-// commit runs one fenced transaction until its outcome is known (C3, C4).
+// commit runs one fenced transaction until its outcome is known (C3, C4). An
+// error that is not ErrUnknown says that nothing was applied.
 func (t *term) commit(stamp store.Stamp, ops []store.Op) error {
-	var err error
+	unsure := error(nil) // of an attempt before, which may still go through
 	for range commitAttempts {
-		var index int64
-		index, err = t.c.store.Commit(t.ctx, t.lease.Fence(), ops)
+		index, err := t.c.store.Commit(t.ctx, t.lease.Fence(), ops)
 		if err == nil {
 			t.note(ops, index)
 			return nil
 		}
 		if !errors.Is(err, store.ErrUnknown) && !errors.Is(err, store.ErrConflict) {
-			return err
+			return errors.Join(err, unsure)
 		}
 		// A conflict may be with an earlier attempt of ours that went through.
 		index, done, readErr := t.outcome(stamp, ops[0])
 		switch {
 		case readErr != nil:
-			return fmt.Errorf("%w: and then: %w", err, readErr)
+			return fmt.Errorf("%w: and then: %w", errors.Join(err, unsure), readErr)
 		case done:
 			t.note(ops, index)
 			return nil
 		case errors.Is(err, store.ErrConflict):
 			return err
 		}
+		unsure = err
 	}
-	return err
+	return unsure
 }
 
-// outcome reads whether the transaction that op is of was applied.
+// outcome reads whether the transaction that op is of was applied. A store
+// that cannot be read just now is asked again while the lease is held.
 func (t *term) outcome(stamp store.Stamp, op store.Op) (index int64, done bool, err error) {
 	pairs, err := t.c.store.List(t.ctx, op.Key)
+	for err != nil && t.ctx.Err() == nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrDamaged) {
+		t.c.sleep(t.ctx, outcomePause)
+		pairs, err = t.c.store.List(t.ctx, op.Key)
+	}
 	if err != nil {
 		return 0, false, err
 	}

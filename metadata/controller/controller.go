@@ -8,7 +8,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -16,19 +15,22 @@ import (
 
 	"moldau.dev/metadata/cluster"
 	"moldau.dev/metadata/store"
+	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
 )
 
-const campaignPause = 200 * time.Millisecond // after a failed election or term
-
 // Config shapes a controller.
 type Config struct {
-	Name                     string        // of this candidate
+	Address                  string        // where other instances reach this one
 	FenceTimeout             time.Duration // silence that fences a node (C8)
 	AckTimeout               time.Duration // longest wait for gateways to catch up
 	NumPartitions            int32
 	DefaultReplicationFactor int32
+
+	// Ping asks the instance at an address for a sign of life (C7). Nil: there
+	// are no other instances.
+	Ping func(ctx context.Context, address string) (Pong, error)
 }
 
 // Image is the cluster at one revision. It never changes.
@@ -36,6 +38,7 @@ type Image struct {
 	State    *cluster.State
 	Epoch    int64 // controller epoch
 	Revision int64
+	Lineage  *metadatav1.Lineage // Revision is the last of it
 }
 
 // Controller campaigns for the lease and, while it holds it, decides.
@@ -49,11 +52,16 @@ type Controller struct {
 
 	term     atomic.Pointer[term] // nil unless leading
 	image    atomic.Pointer[Image]
+	lease    atomic.Pointer[store.Lease] // from election on, before term is set
 	Gateways *Gateways
 
-	mu      sync.Mutex
-	changed chan struct{} // closed when image or term next changes
-	fatal   error         // why it will never lead: damaged truth
+	suspicion suspicion // of campaign alone
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed when image or term next changes
+	fatal    error         // why it does not lead: damaged or set-back truth
+	active   string        // address of the controller, as far as is known
+	evidence evidence
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -130,57 +138,13 @@ func (c *Controller) Fatal() error {
 	return c.fatal
 }
 
-func (c *Controller) campaign(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := c.serveTerm(ctx)
-		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
-			return
-		}
-		if errors.Is(err, store.ErrDamaged) {
-			c.log.Error("metadata is damaged; an operator must restore the store", "error", err)
-			c.mu.Lock()
-			c.fatal = err
-			c.mu.Unlock()
-			c.announce()
-			return
-		}
-		c.log.Warn("controller term ended", "error", err)
-		c.pause(ctx)
-	}
-}
-
-func (c *Controller) pause(ctx context.Context) {
-	timer := c.clk.NewTimer(campaignPause)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-	case <-ctx.Done():
-	}
-}
-
-// serveTerm is one whole term, from election to its end.
-func (c *Controller) serveTerm(ctx context.Context) error {
-	lease, err := c.store.Elect(ctx, c.cfg.Name)
-	if err != nil {
-		return err
-	}
-	defer lease.Release(context.WithoutCancel(ctx)) //nolint:errcheck // the lease runs out by itself
-	t, err := c.load(ctx, lease)
-	if err != nil {
-		return err
-	}
-	c.log.Info("controller leads", "controller_epoch", lease.Epoch(), "topics", len(t.image.State.Topics), "nodes", len(t.image.State.Nodes))
-	c.term.Store(t)
-	c.publish(t.image)
-	err = t.loop(ctx)
-	c.term.Store(nil)
-	c.publish(nil)
-	close(t.done)
-	return err
-}
-
 func (c *Controller) publish(image *Image) {
 	c.image.Store(image)
+	c.mu.Lock()
+	if image != nil {
+		c.evidence.note(image.Position())
+	}
+	c.mu.Unlock()
 	c.announce()
 }
 
@@ -196,10 +160,7 @@ func (c *Controller) announce() {
 func (c *Controller) do(ctx context.Context, f func(t *term) error) error {
 	t := c.term.Load()
 	if t == nil {
-		if err := c.Fatal(); err != nil {
-			return errcode.Wrap(err, errcode.ControllerUnavailable, "the cluster's metadata is damaged; an operator must restore it")
-		}
-		return errcode.New(errcode.ControllerUnavailable, "no controller leads here yet")
+		return c.NotLeading()
 	}
 	reply := make(chan error, 1)
 	select {
@@ -253,5 +214,5 @@ func (c *Controller) Preview(ctx context.Context, decide func(s *cluster.State) 
 	if err != nil {
 		return nil, err
 	}
-	return &Image{State: next, Epoch: now.Epoch, Revision: now.Revision}, nil
+	return &Image{State: next, Epoch: now.Epoch, Revision: now.Revision, Lineage: now.Lineage}, nil
 }

@@ -60,7 +60,7 @@ func (r rig) pass(d time.Duration, beat func()) {
 }
 
 func (r rig) register(id int32, incarnation string, previous int64) (int64, int64, error) {
-	n, image, err := r.RegisterNode(r.t.Context(), cluster.RegisterNode{NodeID: id, Incarnation: incarnation, PreviousEpoch: previous, Address: "x:1"}, "")
+	n, image, err := r.RegisterNode(r.t.Context(), cluster.RegisterNode{NodeID: id, Incarnation: incarnation, PreviousEpoch: previous, Address: "x:1"}, "", nil)
 	return n.GetNodeEpoch(), func() int64 {
 		if image == nil {
 			return 0

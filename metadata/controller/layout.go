@@ -19,6 +19,7 @@ import (
 // The keys (C12):
 //
 //	cluster                 extra: the cluster's id
+//	lineage                 payload: Lineage, written with every change
 //	counter/node-epoch      extra: the last epoch granted, 8 bytes
 //	counter/producer-id     extra: the first id of the next block, 8 bytes
 //	node/<id>               extra: its incarnation; payload: NodeState
@@ -31,6 +32,7 @@ import (
 // last, and nobody ever sees half a topic.
 const (
 	keyCluster    = "cluster"
+	keyLineage    = "lineage"
 	keyNodeEpoch  = "counter/node-epoch"
 	keyProducerID = "counter/producer-id"
 	prefixNode    = "node/"
@@ -128,6 +130,7 @@ func number(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n
 // reader turns stored pairs into a state.
 type reader struct {
 	state   *cluster.State
+	lineage *metadatav1.Lineage
 	roots   map[string]root   // by topic key
 	shards  map[string][]byte // sealed payload, by shard key
 	orphans []string
@@ -139,7 +142,7 @@ type root struct {
 }
 
 func read(pairs []store.Pair) (*reader, error) {
-	r := &reader{state: cluster.New(""), roots: map[string]root{}, shards: map[string][]byte{}}
+	r := &reader{state: cluster.New(""), lineage: &metadatav1.Lineage{}, roots: map[string]root{}, shards: map[string][]byte{}}
 	for _, p := range pairs {
 		_, extra, payload, err := store.Unseal(p.Key, p.Value)
 		if err == nil {
@@ -169,6 +172,8 @@ func (r *reader) pair(key string, extra, payload []byte) error {
 	switch {
 	case key == keyCluster:
 		r.state.ClusterID = string(extra)
+	case key == keyLineage:
+		return parse(r.lineage)
 	case key == keyNodeEpoch:
 		return counter(key, extra, &r.state.LastNodeEpoch)
 	case key == keyProducerID:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"moldau.dev/metadata/cluster"
@@ -26,23 +27,28 @@ type term struct {
 	inbox chan func()
 	done  chan struct{} // closed once the loop has ended
 
-	ctx    context.Context // of the controller: a commit outlives its caller
+	ctx    context.Context // of the lease: a commit outlives its caller (C6)
 	image  *Image
 	index  map[string]int64 // index in the store of every key of ours
 	failed error            // ends the term
 
 	began      time.Time
 	lastTick   time.Time
+	audited    time.Time
 	beats      map[int32]time.Time // last sign of life
 	registered map[int32]int64     // revision that a node must have seen to serve (N4)
 }
 
 func (t *term) loop(ctx context.Context) error {
-	t.ctx = ctx
 	interval := t.c.cfg.FenceTimeout / 8
 	tick := t.c.clk.NewTimer(interval)
 	defer tick.Stop()
 	t.reconcile()
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watching, stop := context.WithCancel(t.ctx)
+	defer stop()
+	watch.Go(func() { t.watchStore(watching) })
 	for t.failed == nil {
 		select {
 		case <-ctx.Done():
@@ -53,6 +59,9 @@ func (t *term) loop(ctx context.Context) error {
 			f()
 		case <-tick.C():
 			t.fenceSilent()
+			if t.c.clk.Since(t.audited) >= auditEvery {
+				t.audit()
+			}
 			tick.Reset(interval)
 		}
 	}
@@ -75,11 +84,12 @@ func (t *term) apply(change cluster.Change) error {
 	if err != nil || delta.Empty() {
 		return err
 	}
-	if err := t.write(next, delta); err != nil {
+	lineage := reach(t.image.Lineage, t.image.Revision+1)
+	if err := t.write(next, delta, lineage); err != nil {
 		t.failed = fmt.Errorf("write %T: %w", change, err)
 		return refusal(err)
 	}
-	t.image = &Image{State: next, Epoch: t.image.Epoch, Revision: t.image.Revision + 1}
+	t.image = &Image{State: next, Epoch: t.image.Epoch, Revision: t.image.Revision + 1, Lineage: lineage}
 	t.c.publish(t.image)
 	t.cleanUp(delta)
 	return nil
@@ -88,11 +98,11 @@ func (t *term) apply(change cluster.Change) error {
 // refusal is what a caller hears when the store did not take a change.
 func refusal(err error) error {
 	switch {
-	case errors.Is(err, store.ErrDeposed), errors.Is(err, store.ErrConflict):
-		return errcode.Wrap(err, errcode.NotController, "another controller has taken over")
 	case errors.Is(err, store.ErrUnknown):
 		return errcode.Wrap(err, errcode.RequestTimedOut, "the metadata store did not say whether the change was kept").
 			WithHint("Look whether it took effect before trying again.")
+	case errors.Is(err, store.ErrDeposed), errors.Is(err, store.ErrConflict), errors.Is(err, context.Canceled):
+		return errcode.Wrap(err, errcode.NotController, "another controller has taken over")
 	}
 	return errcode.Wrap(err, errcode.ControllerUnavailable, "the metadata store refused the change")
 }
@@ -124,13 +134,17 @@ func (t *term) fenceSilent() {
 	}
 }
 
-// RegisterNode grants an epoch to one start of a node.
-func (c *Controller) RegisterNode(ctx context.Context, change cluster.RegisterNode, clusterID string) (*metadatav1.NodeState, *Image, error) {
+// RegisterNode grants an epoch to one start of a node, which has seen metadata
+// as far as seen (C11).
+func (c *Controller) RegisterNode(ctx context.Context, change cluster.RegisterNode, clusterID string, seen *metadatav1.Position) (*metadatav1.NodeState, *Image, error) {
 	var image *Image
 	err := c.do(ctx, func(t *term) error {
 		if clusterID != "" && clusterID != t.image.State.ClusterID {
 			return errcode.New(errcode.InvalidArgument, "the data of node %d belongs to cluster %s, but this is %s", change.NodeID, clusterID, t.image.State.ClusterID).
 				WithField("cluster_id").WithHint("Point the node at its own cluster, or give it an empty folder.")
+		}
+		if err := t.checkSeen(seen); err != nil {
+			return err
 		}
 		if err := t.apply(change); err != nil {
 			return t.whenToRetry(change.NodeID, err)
@@ -183,7 +197,7 @@ func (c *Controller) Heartbeat(ctx context.Context, b Beat) (fenced bool, revisi
 			return err
 		}
 		fenced, revision = t.image.State.Nodes[b.NodeID].Fenced, t.image.Revision
-		return nil
+		return t.proven()
 	})
 	return fenced, revision, err
 }

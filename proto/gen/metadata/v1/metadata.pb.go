@@ -185,7 +185,9 @@ type Position struct {
 	// Revision; 0 where nothing was seen yet.
 	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Term that made the revision.
-	TermId        string `protobuf:"bytes,3,opt,name=term_id,json=termId,proto3" json:"term_id,omitempty"`
+	TermId string `protobuf:"bytes,3,opt,name=term_id,json=termId,proto3" json:"term_id,omitempty"`
+	// The cluster.
+	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,6 +239,13 @@ func (x *Position) GetRevision() int64 {
 func (x *Position) GetTermId() string {
 	if x != nil {
 		return x.TermId
+	}
+	return ""
+}
+
+func (x *Position) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
 	}
 	return ""
 }
@@ -1069,13 +1078,15 @@ const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"_\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"~\n" +
 	"\bPosition\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
 	"generation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x17\n" +
-	"\aterm_id\x18\x03 \x01(\tR\x06termId\"b\n" +
+	"\aterm_id\x18\x03 \x01(\tR\x06termId\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"b\n" +
 	"\aLineage\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
