@@ -233,6 +233,49 @@ func TestDrainHandsOverTheReader(t *testing.T) {
 	}
 }
 
+// TestAHandedOverReaderGetsPartitionsThatComeLater: also those that came while
+// it had no stream, and from their start. Named partitions stay alone.
+func TestAHandedOverReaderGetsPartitionsThatComeLater(t *testing.T) {
+	r := newRig(t)
+	r.topic("whole", 1)
+	r.topic("named", 1)
+	grow := func(n int32) {
+		for _, name := range []string{"whole", "named"} {
+			if _, err := (grpcAPI{r.grpc}).AddPartitions(t.Context(), &moldauv1.AddPartitionsRequest{Name: name, PartitionCount: n}); err != nil {
+				t.Fatal(err)
+			}
+			r.produce(name, n-1, fmt.Sprint(name, " ", n-1))
+		}
+	}
+	r.produce("whole", 0, "before the end")
+	f := r.read(t.Context(), &moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{
+		{Topic: "whole", Position: &moldauv1.Position{At: &moldauv1.Position_End{End: true}}},
+		{Topic: "named", Partitions: []*moldauv1.ReadPartition{{Partition: 0}}},
+	}})
+	f.until(func(f *moldauv1.ReadResponse) bool { return f.GetCaughtUp() != nil })
+	if err := r.service.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	resume := f.until(func(f *moldauv1.ReadResponse) bool { return f.GetReconnect() != nil }).GetReconnect().GetResume()
+	grow(2)
+	other := newRig(t, func(_ *gateway.Config, d *gateway.Deps) { d.Metadata, d.Nodes = r.meta, r.nodes })
+	f = other.read(t.Context(), resume)
+	next := func() string {
+		return string(f.until(func(f *moldauv1.ReadResponse) bool { return f.GetRecords() != nil }).GetRecords().GetRecords()[0].GetValue())
+	}
+	if got := next(); got != "whole 1" {
+		t.Errorf("read %q, which came while there was no stream", got)
+	}
+	grow(3)
+	if got := next(); got != "whole 2" {
+		t.Errorf("read %q, which came later", got)
+	}
+	r.produce("named", 0, "named 0")
+	if got := next(); got != "named 0" {
+		t.Errorf("read %q", got)
+	}
+}
+
 // TestSlowReaderIsHeldBack: a reader that does not read stops the fetching;
 // what it finds later is whole and in order.
 func TestSlowReaderIsHeldBack(t *testing.T) {

@@ -175,6 +175,41 @@ func TestReaderGoesOnWhereGatewaysEnd(t *testing.T) {
 	}
 }
 
+// TestReaderGetsPartitionsThatComeWhileItHasNoStream reads a whole topic over
+// the end of a gateway, which gives no notice.
+func TestReaderGetsPartitionsThatComeWhileItHasNoStream(t *testing.T) {
+	c := newCluster(t, "t", 1)
+	s := c.gateway(t, "127.0.0.1:0")
+	addr := s.GRPCAddr()
+	client := dial(t, addr)
+	produce := func(partition int32) {
+		req := &moldauv1.ProduceRequest{Topic: "t", Partition: &partition, Records: []*moldauv1.Record{{}}}
+		if resp, err := client.Records().Produce(t.Context(), req); err != nil || resp.GetResults()[0].GetError() != nil {
+			t.Fatal(resp, err)
+		}
+	}
+	produce(0)
+	var seen []int32
+	for m, err := range client.Read(t.Context(), &moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: "t"}}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen = append(seen, m.Partition); len(seen) == 2 {
+			break
+		}
+		stop(t, s, 0)
+		if _, err := c.meta.AddPartitions(t.Context(), &metadatav1.AddPartitionsRequest{Name: "t", PartitionCount: 2}); err != nil {
+			t.Fatal(err)
+		}
+		s = c.gatewayOnceFree(t, addr)
+		produce(1)
+	}
+	stop(t, s, time.Second)
+	if len(seen) != 2 || seen[1] != 1 {
+		t.Errorf("read partitions %v", seen)
+	}
+}
+
 func (c *cluster) gatewayOnceFree(t *testing.T, addr string) *gateway.Service {
 	t.Helper()
 	for range 500 {

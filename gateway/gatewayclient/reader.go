@@ -179,7 +179,7 @@ func (p *places) resume() *moldauv1.ReadRequest {
 		}
 		t := topics[place.GetTopic()]
 		if t == nil {
-			t = &moldauv1.ReadTopic{Topic: place.GetTopic()}
+			t = &moldauv1.ReadTopic{Topic: place.GetTopic(), Whole: p.whole(place.GetTopic())}
 			topics[place.GetTopic()] = t
 			out.Topics = append(out.Topics, t)
 		}
@@ -188,4 +188,14 @@ func (p *places) resume() *moldauv1.ReadRequest {
 		})
 	}
 	return out
+}
+
+// whole tells whether partitions that a topic gets later are read, too.
+func (p *places) whole(topic string) bool {
+	for _, t := range p.req.GetTopics() {
+		if t.GetTopic() == topic {
+			return !p.req.GetUntilEnd() && (t.GetWhole() || len(t.GetPartitions()) == 0)
+		}
+	}
+	return false
 }

@@ -157,14 +157,20 @@ func (r *reading) addTopic(rt *moldauv1.ReadTopic) error {
 		}
 		r.addPart(t, p.GetPartition(), at)
 	}
-	if len(parts) > 0 {
+	if len(parts) > 0 && !rt.GetWhole() {
 		return nil
 	}
-	if n := len(r.parts) + len(t.Partitions); n > r.s.cfg.MaxStreamPartitions {
+	if n := len(r.parts) + len(t.Partitions) - len(parts); n > r.s.cfg.MaxStreamPartitions {
 		return r.tooMany(n)
 	}
-	for i := range t.Partitions {
-		r.addPart(t, int32(i), rt.GetPosition())
+	named := map[int32]bool{}
+	for _, p := range parts {
+		named[p.GetPartition()] = true
+	}
+	for i := range int32(len(t.Partitions)) {
+		if !named[i] {
+			r.addPart(t, i, rt.GetPosition())
+		}
 	}
 	r.whole = append(r.whole, &wholeTopic{topic: t, known: len(t.Partitions)})
 	return nil
@@ -487,6 +493,7 @@ func (r *reading) reconnect(reason string) error {
 			byName[p.topic] = t
 			resume.Topics = append(resume.Topics, t)
 		}
+		t.Whole = !r.req.GetUntilEnd() && slices.ContainsFunc(r.whole, func(w *wholeTopic) bool { return w.topic.ID == p.id.Topic })
 		t.Partitions = append(t.Partitions, &moldauv1.ReadPartition{
 			Partition: p.id.Index, Position: &moldauv1.Position{At: &moldauv1.Position_Offset{Offset: p.next}},
 		})

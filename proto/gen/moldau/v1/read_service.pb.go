@@ -466,7 +466,11 @@ type ReadTopic struct {
 	// Where to start in the partitions that have no place of their own.
 	Position *Position `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
 	// The partitions to read; all of them where empty.
-	Partitions    []*ReadPartition `protobuf:"bytes,3,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Partitions []*ReadPartition `protobuf:"bytes,3,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// Also read the partitions that are not named, as where none is. Of a topic
+	// that is read with all its partitions, those that are added later join from
+	// their start; not where until_end is set.
+	Whole         bool `protobuf:"varint,4,opt,name=whole,proto3" json:"whole,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -520,6 +524,13 @@ func (x *ReadTopic) GetPartitions() []*ReadPartition {
 		return x.Partitions
 	}
 	return nil
+}
+
+func (x *ReadTopic) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
 }
 
 // ReadPartition is one partition and its place.
@@ -1341,13 +1352,14 @@ const file_moldau_v1_read_service_proto_rawDesc = "" +
 	"maxRecords\x12\x1b\n" +
 	"\tuntil_end\x18\x04 \x01(\bR\buntilEnd\x12\x1d\n" +
 	"\n" +
-	"as_batches\x18\x05 \x01(\bR\tasBatches\"\x8c\x01\n" +
+	"as_batches\x18\x05 \x01(\bR\tasBatches\"\xa2\x01\n" +
 	"\tReadTopic\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12/\n" +
 	"\bposition\x18\x02 \x01(\v2\x13.moldau.v1.PositionR\bposition\x128\n" +
 	"\n" +
 	"partitions\x18\x03 \x03(\v2\x18.moldau.v1.ReadPartitionR\n" +
-	"partitions\"^\n" +
+	"partitions\x12\x14\n" +
+	"\x05whole\x18\x04 \x01(\bR\x05whole\"^\n" +
 	"\rReadPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12/\n" +
 	"\bposition\x18\x02 \x01(\v2\x13.moldau.v1.PositionR\bposition\"\xab\x02\n" +
