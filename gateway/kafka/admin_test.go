@@ -312,3 +312,52 @@ func TestDescribeTopicPartitionsComesInPages(t *testing.T) {
 		t.Errorf("got %+v", resp.Topics)
 	}
 }
+
+func TestItem39OffsetsForLeaderEpochs(t *testing.T) {
+	c := newCluster(t)
+	c.topic("t", 1, nil)
+	check(t, c.client(kgo.DefaultProduceTopic("t")).ProduceSync(t.Context(), records(10)...).FirstErr())
+	present := c.door.View().Topics["t"].Partitions[0].LeaderEpoch
+	for _, tc := range []struct {
+		partition, current, epoch int32
+		code                      int16
+		wantEpoch                 int32
+		end                       int64
+	}{
+		{0, -1, present, 0, present, 10},
+		{0, present, present, 0, present, 10},
+		{0, present + 1, present, 75, -1, -1}, // newer than ours
+		{0, -1, present + 5, 0, -1, -1},
+		{0, -1, -1, 0, -1, -1},
+		{7, -1, 0, unknownTopic, -1, -1},
+	} {
+		for version := int16(2); version <= 4; version++ {
+			req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+			req.Version = version
+			part := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
+			part.Partition, part.CurrentLeaderEpoch, part.LeaderEpoch = tc.partition, tc.current, tc.epoch
+			req.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{part}}}
+			got := ask[*kmsg.OffsetForLeaderEpochResponse](c, req).Topics[0].Partitions[0]
+			if got.ErrorCode != tc.code || got.LeaderEpoch != tc.wantEpoch || got.EndOffset != tc.end {
+				t.Errorf("version %d, %+v: %+v", version, tc, got)
+			}
+		}
+	}
+}
+
+func TestItem32DescribeProducers(t *testing.T) {
+	c := newCluster(t)
+	c.topic("t", 2, nil)
+	check(t, c.client(kgo.DefaultProduceTopic("t"), kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(t.Context(), records(10)...).FirstErr())
+	got, err := c.admin().DescribeProducers(t.Context(), kadm.TopicsSet{"t": {0: {}, 1: {}}})
+	check(t, err)
+	used, unused := got["t"].Partitions[0], got["t"].Partitions[1]
+	if used.Err != nil || len(used.ActiveProducers) != 1 || len(unused.ActiveProducers) != 0 {
+		t.Fatalf("got %+v and %+v", used, unused)
+	}
+	for _, p := range used.ActiveProducers {
+		if p.LastSequence != 9 || p.CurrentTxnStartOffset != -1 || p.CoordinatorEpoch != -1 || p.LastTimestamp <= 0 {
+			t.Errorf("got %+v", p)
+		}
+	}
+}

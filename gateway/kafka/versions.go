@@ -41,8 +41,8 @@ var byKey = map[int16]*api{}
 func init() { // not initialisers: ApiVersions shows the table that it is in
 	apis = []api{
 		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(), findCoordinatorAPI(), apiVersionsAPI(),
-		createTopicsAPI(), deleteTopicsAPI(), deleteRecordsAPI(), initProducerIDAPI(), describeConfigsAPI(), alterConfigsAPI(),
-		describeLogDirsAPI(), createPartitionsAPI(), incrementalAlterConfigsAPI(), describeClusterAPI(), listConfigResourcesAPI(),
+		createTopicsAPI(), deleteTopicsAPI(), deleteRecordsAPI(), initProducerIDAPI(), offsetForLeaderEpochAPI(), describeConfigsAPI(), alterConfigsAPI(),
+		describeLogDirsAPI(), createPartitionsAPI(), incrementalAlterConfigsAPI(), describeClusterAPI(), describeProducersAPI(), listConfigResourcesAPI(),
 		describeTopicPartitionsAPI(),
 	}
 	for i := range apis {
