@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"moldau.dev/services/errcode"
+	"moldau.dev/storage-node/commitlog"
 	"moldau.dev/storage-node/storageclient"
 )
 
@@ -16,7 +17,7 @@ func (s *Service) OffsetsForEpoch(ctx context.Context, req *storageclient.Offset
 	}
 	resp := &storageclient.OffsetsForEpochResponse{Results: make([]storageclient.OffsetsForEpochResult, len(req.Partitions))}
 	for i := range req.Partitions {
-		out, err := s.epochEnd(&req.Partitions[i])
+		out, err := s.endOfEpoch(&req.Partitions[i])
 		if err != nil {
 			resp.Results[i] = storageclient.OffsetsForEpochResult{Err: errcode.Of(err), End: noEpoch}
 			continue
@@ -29,7 +30,7 @@ func (s *Service) OffsetsForEpoch(ctx context.Context, req *storageclient.Offset
 // noEpoch is the end of an epoch that is not known.
 var noEpoch = storageclient.EpochEnd{Epoch: -1, EndOffset: -1}
 
-func (s *Service) epochEnd(in *storageclient.OffsetsForEpochPartition) (storageclient.EpochEnd, error) {
+func (s *Service) endOfEpoch(in *storageclient.OffsetsForEpochPartition) (storageclient.EpochEnd, error) {
 	p, err := s.partition(in.PartitionID)
 	if err != nil {
 		return noEpoch, err
@@ -42,11 +43,15 @@ func (s *Service) epochEnd(in *storageclient.OffsetsForEpochPartition) (storagec
 	if err != nil {
 		return noEpoch, err
 	}
-	// The leader's own epoch ends at the log's end even before it has a record
-	// of it (as in Kafka's Partition.lastOffsetForLeaderEpoch).
-	if in.Epoch == r.leaderEpoch {
-		return storageclient.EpochEnd{Epoch: in.Epoch, EndOffset: l.EndOffset()}, nil
+	return p.epochEnd(l, r, in.Epoch), nil
+}
+
+// epochEnd is the largest epoch up to the one asked for, and its end. The
+// leader's own epoch ends at the log's end even before it has a record of it.
+func (p *partition) epochEnd(l *commitlog.Log, r *role, epoch int32) storageclient.EpochEnd {
+	if epoch == r.leaderEpoch {
+		return storageclient.EpochEnd{Epoch: epoch, EndOffset: l.EndOffset()}
 	}
-	epoch, end := l.EndOffsetForEpoch(in.Epoch)
-	return storageclient.EpochEnd{Epoch: epoch, EndOffset: end}, nil
+	found, end := l.EndOffsetForEpoch(epoch)
+	return storageclient.EpochEnd{Epoch: found, EndOffset: end}
 }

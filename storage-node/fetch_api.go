@@ -1,8 +1,10 @@
 package storagenode
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"moldau.dev/services/clock"
@@ -43,6 +45,8 @@ type fetch struct {
 	max    int
 	failed bool
 	held   int64 // bytes taken of the node's budget
+
+	diverging bool // a part is
 }
 
 type fetchPart struct {
@@ -54,6 +58,11 @@ type fetchPart struct {
 	next int64 // offset to read from
 	buf  []byte
 	own  *[]byte // pooled buffer that buf lies in
+	// aborted are the aborted transactions of what buf holds, perhaps more than
+	// once, as each read found them.
+	aborted []commitlog.Aborted
+	// diverging, unless nil, is where the caller's log and this one part.
+	diverging *storageclient.EpochEnd
 }
 
 func newFetch(s *Service, req *storageclient.FetchRequest) *fetch {
@@ -73,6 +82,7 @@ func newFetch(s *Service, req *storageclient.FetchRequest) *fetch {
 		if part.err = part.readable(); part.err == nil && in.OwnerEpoch > 0 {
 			part.err = part.p.owned(part.log, part.r, in.OwnerEpoch)
 		}
+		f.diverging = f.diverging || part.diverging != nil
 	}
 	return f
 }
@@ -81,10 +91,33 @@ func newFetch(s *Service, req *storageclient.FetchRequest) *fetch {
 // which what lies at or after the high watermark gives nothing yet.
 func (part *fetchPart) readable() error {
 	first, end := part.log.StartOffset(), part.log.EndOffset()
-	if part.next >= first && part.next <= end {
-		return nil
+	if part.next < first {
+		return part.p.outOfRange(part.log, part.next)
 	}
-	return part.p.outOfRange(part.log, part.next)
+	if epoch := part.in.LastFetchedEpoch; epoch != nil {
+		if err := part.compare(*epoch); err != nil || part.diverging != nil {
+			return err
+		}
+	}
+	if part.next > end {
+		return part.p.outOfRange(part.log, part.next)
+	}
+	return nil
+}
+
+// compare holds the epoch of the caller's last record against the log: where
+// that epoch ended before the caller's offset, or is not in the log at all, the
+// caller has records that this log does not have, and is told where its own must
+// end (KIP-595, R14).
+func (part *fetchPart) compare(epoch int32) error {
+	end := part.p.epochEnd(part.log, part.r, epoch)
+	switch {
+	case end == noEpoch:
+		return errcode.New(errcode.OffsetOutOfRange, "leader epoch %d is not known here", epoch)
+	case end.Epoch < epoch || end.EndOffset < part.next:
+		part.diverging = &end
+	}
+	return nil
 }
 
 // unsettled tells whether an owner reads a journal whose end it cannot see yet.
@@ -100,7 +133,7 @@ func (p *partition) outOfRange(l *commitlog.Log, offset int64) error {
 
 // enough says that there is no reason to wait.
 func (f *fetch) enough() bool {
-	return f.failed || f.total >= f.max || len(f.parts) == 0 || f.total >= f.req.MinBytes && !f.unsettled()
+	return f.failed || f.diverging || f.total >= f.max || len(f.parts) == 0 || f.total >= f.req.MinBytes && !f.unsettled()
 }
 
 func (f *fetch) unsettled() bool {
@@ -116,7 +149,7 @@ func (f *fetch) unsettled() bool {
 func (f *fetch) read() {
 	for i := range f.parts {
 		part := &f.parts[i]
-		if part.err == nil && f.failedSince(part) == nil {
+		if part.err == nil && part.diverging == nil && f.failedSince(part) == nil {
 			f.readPart(part)
 		}
 		f.failed = f.failed || part.err != nil
@@ -156,8 +189,8 @@ func (f *fetch) readPart(part *fetchPart) {
 		return
 	}
 	had := len(part.buf)
-	buf, next, err := readLog(part.log, part.next, bound, limit, first, part.buf)
-	part.buf = buf
+	buf, next, aborted, err := readLog(part.log, readRange{part.next, bound, limit, first, f.req.ReadCommitted}, part.buf)
+	part.buf, part.aborted = buf, append(part.aborted, aborted...)
 	f.total += len(buf) - had
 	if errors.Is(err, commitlog.ErrOffsetOutOfRange) { // retention was here meanwhile
 		err = part.p.outOfRange(part.log, part.next)
@@ -217,19 +250,44 @@ func (p *partition) readError(err error) error {
 	return e
 }
 
-// readLog reads batches that lie below bound and returns the offset after the
-// last of them.
-func readLog(l *commitlog.Log, from, bound int64, limit int, wholeFirst bool, dst []byte) ([]byte, int64, error) {
+// readRange says what to read of a log: batches from an offset on that begin
+// before bound, about limit bytes of them (see commitlog.Log.Read).
+type readRange struct {
+	from, bound int64
+	limit       int
+	wholeFirst  bool
+	committed   bool // tell aborted transactions too
+}
+
+// readLog appends batches to dst and returns the offset after the last of them.
+func readLog(l *commitlog.Log, r readRange, dst []byte) (_ []byte, next int64, aborted []commitlog.Aborted, err error) {
 	had := len(dst)
-	dst, err := l.Read(from, bound, limit, wholeFirst, dst)
+	if r.committed {
+		dst, aborted, err = l.ReadCommitted(r.from, r.bound, r.limit, r.wholeFirst, dst)
+	} else {
+		dst, err = l.Read(r.from, r.bound, r.limit, r.wholeFirst, dst)
+	}
+	next = r.from
 	for rest := dst[had:]; len(rest) > 0; {
 		_, after, h, bad := record.Next(rest)
 		if bad != nil {
-			return dst[:had], from, errors.Join(err, bad)
+			return dst[:had], r.from, nil, errors.Join(err, bad)
 		}
-		from, rest = h.NextOffset(), after
+		next, rest = h.NextOffset(), after
 	}
-	return dst, from, err
+	return dst, next, aborted, err
+}
+
+// abortedTransactions returns what the reads found, each once, by first offset.
+func (part *fetchPart) abortedTransactions() []storageclient.AbortedTransaction {
+	slices.SortFunc(part.aborted, func(a, b commitlog.Aborted) int {
+		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last))
+	})
+	var out []storageclient.AbortedTransaction
+	for _, a := range slices.Compact(part.aborted) {
+		out = append(out, storageclient.AbortedTransaction{ProducerID: a.ProducerID, FirstOffset: a.First})
+	}
+	return out
 }
 
 // wait reads on as the partitions move until there is enough or the time is
@@ -299,6 +357,7 @@ func (f *fetch) response() *storageclient.FetchResponse {
 		*out = storageclient.FetchResult{
 			Batches: part.buf, HighWatermark: part.p.highWatermark.Load(), LastStableOffset: stable,
 			LogStartOffset: part.log.StartOffset(), LeaderEpoch: part.r.leaderEpoch,
+			Aborted: part.abortedTransactions(), Diverging: part.diverging,
 		}
 		part.r.counters.fetched(part.buf)
 	}

@@ -12,11 +12,12 @@ import (
 )
 
 // lastStable is the last stable offset: before it every transaction is decided,
-// by a marker below the high watermark (T12).
+// by a marker below the high watermark (T12). It does not lie before the log's
+// start, where records of an open transaction may have been deleted.
 func (p *partition) lastStable() int64 {
-	hw := p.highWatermark.Load()
-	if u := p.undecided.Load(); u != nil {
-		return min(hw, u.First(hw))
+	hw, l := p.highWatermark.Load(), p.log.Load()
+	if u := p.undecided.Load(); u != nil && l != nil {
+		return max(min(hw, u.First(hw)), l.StartOffset())
 	}
 	return hw
 }
@@ -38,6 +39,14 @@ func (p *partition) know(s *producer.State) {
 // firstGuard is where guards of a state begin to count: far from those of any
 // other (see producer.New).
 func firstGuard() int64 { return rand.Int64N(1<<62) + 1 }
+
+// knows tells whether a producer has not expired: compaction keeps its last batch
+// then, by which the next start knows it again (T16).
+func (p *partition) knows(producerID int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.producers.Has(producerID)
+}
 
 // restoreProducers loads the newest snapshot that holds and replays the log
 // after it (invariant 27). One that is damaged, or reaches beyond the log, which
@@ -97,7 +106,7 @@ func (p *partition) replay(l *commitlog.Log, from int64) error {
 	defer func() { readBuffers.put(own) }()
 	for from < l.EndOffset() {
 		var err error
-		buf, _, err = readLog(l, from, l.EndOffset(), replayBytes, true, buf[:0])
+		buf, _, _, err = readLog(l, readRange{from: from, bound: l.EndOffset(), limit: replayBytes, wholeFirst: true}, buf[:0])
 		if err != nil {
 			return err
 		}

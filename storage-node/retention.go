@@ -42,7 +42,8 @@ func (s *Service) hasDir(p *partition) bool {
 }
 
 // retain looks after one log. What it deletes lies below the high watermark
-// (invariant 30), and compaction stays below it too (invariant 29).
+// (invariant 30), and what it compacts below the last stable offset (invariant
+// 29).
 func (p *partition) retain() error {
 	p.care.Lock()
 	defer p.care.Unlock()
@@ -58,7 +59,8 @@ func (p *partition) retain() error {
 	}
 	if cfg.CleanupCompact {
 		_, err := commitlog.Compact(l, commitlog.CompactOptions{
-			Now: now, DeleteRetention: cfg.DeleteRetention, MinLag: cfg.MinCompactionLag, Bound: hw,
+			Now: now, DeleteRetention: cfg.DeleteRetention, MinLag: cfg.MinCompactionLag,
+			Bound: p.lastStable(), KeepProducer: p.knows,
 		})
 		if err != nil {
 			return p.retentionError(err)

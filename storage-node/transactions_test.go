@@ -3,9 +3,11 @@ package storagenode
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 
+	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/storageclient"
@@ -282,5 +284,153 @@ func TestTruncationForgetsWhatItCuts(t *testing.T) { // R3, invariant 27
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// committedFrom reads as a committed reader, with the list of what to skip.
+func committedFrom(t testing.TB, s storageclient.Storage, id storageclient.PartitionID, offset int64, maxBytes int) storageclient.FetchResult {
+	t.Helper()
+	resp, err := s.Fetch(t.Context(), &storageclient.FetchRequest{MaxBytes: maxBytes, ReadCommitted: true, Partitions: []storageclient.FetchPartition{
+		{PartitionID: id, LeaderEpoch: -1, Offset: offset, MaxBytes: maxBytes},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Release()
+	r := resp.Results[0]
+	r.Batches = append([]byte(nil), r.Batches...)
+	return r
+}
+
+func TestCommittedFetchTellsWhatWasAborted(t *testing.T) { // T12
+	c := newCluster(t, newDisk())
+	id := pid(c.meta.create("orders", 1, nil), 0)
+	s := c.start()
+	begin(t, s, id, 9, 0, "first to begin")  // 0
+	begin(t, s, id, 7, 0, "last to begin")   // 1
+	mustEnd(t, s, 7, 0, false, id)           // 2
+	mustEnd(t, s, 9, 0, false, id)           // 3
+	begin(t, s, id, 8, 0, "committed")       // 4
+	mustEnd(t, s, 8, 0, true, id)            // 5
+	begin(t, s, id, 7, 1, "aborted as well") // 6
+	mustEnd(t, s, 7, 1, false, id)           // 7
+	all := []storageclient.AbortedTransaction{{ProducerID: 9, FirstOffset: 0}, {ProducerID: 7, FirstOffset: 1}, {ProducerID: 7, FirstOffset: 6}}
+	for from, want := range map[int64][]storageclient.AbortedTransaction{0: all, 2: all, 3: {all[0], all[2]}, 4: all[2:], 7: all[2:], 8: nil} {
+		if r := committedFrom(t, s, id, from, 1<<20); r.Err != nil || !slices.Equal(r.Aborted, want) {
+			t.Fatalf("from %d: %v, %v; want %v", from, r.Aborted, r.Err, want)
+		}
+	}
+	if r := committedFrom(t, s, id, 1, 1); !slices.Equal(r.Aborted, all[:2]) {
+		t.Fatalf("one batch: %v, want %v", r.Aborted, all[:2])
+	}
+	if r := fetchFrom(t, s, id, 0); r.Aborted != nil {
+		t.Fatalf("a reader of everything is told %v", r.Aborted)
+	}
+}
+
+func TestLastStableOffsetDoesNotLieBeforeTheStart(t *testing.T) {
+	c := newCluster(t, newDisk())
+	id := pid(c.meta.create("orders", 1, nil), 0)
+	s := c.start()
+	begin(t, s, id, 7, 0, "open")
+	mustAppend(t, s, id, batch(t, 3, "plain"))
+	resp, err := s.DeleteRecords(t.Context(), &storageclient.DeleteRecordsRequest{Partitions: []storageclient.DeleteRecordsPartition{{PartitionID: id, BeforeOffset: 2}}})
+	if err != nil || resp.Results[0].Err != nil {
+		t.Fatal(resp, err)
+	}
+	if got := latest(t, s, id, true); got != 2 {
+		t.Fatalf("the last stable offset is %d, the log starts at 2", got)
+	}
+}
+
+func TestCompactionKeepsToWhatIsDecidedAndToKnownProducers(t *testing.T) { // T16, invariant 29
+	c := newCluster(t, newDisk())
+	id := pid(c.meta.create("table", 1, map[string]string{"cleanup.policy": "compact", "segment.ms": "1"}), 0)
+	s := c.start()
+	roll := func() {
+		p, err := s.partition(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.log.Load().Roll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin(t, s, id, 7, 0, "aborted")
+	begin(t, s, id, 8, 0, "open")
+	mustEnd(t, s, 7, 0, false, id)
+	mustAppend(t, s, id, batch(t, 1, "plain"))
+	roll()
+	mustAppend(t, s, id, batch(t, 1, "plain"))
+	s.retainOnce(context.Background())
+	if got := values(t, fetchFrom(t, s, id, 0).Batches); got[0] != "aborted" || got[1] != "open" || got[3] != "plain" {
+		t.Fatalf("compaction went past what is decided: %v", got)
+	}
+	mustEnd(t, s, 8, 0, true, id)
+	roll()
+	mustAppend(t, s, id, batch(t, 1, "active"))
+	s.retainOnce(context.Background())
+	r := fetchFrom(t, s, id, 0)
+	if got := values(t, r.Batches); len(got) != 4 || got[4] != "plain" || got[6] != "active" { // and two markers
+		t.Fatalf("compacted it holds %v", got)
+	}
+	kept := map[int64]bool{}
+	for rest := r.Batches; len(rest) > 0; {
+		_, next, h, err := record.Next(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept[h.BaseOffset], rest = true, next
+	}
+	for _, offset := range []int64{0, 1, 2, 5} { // headers and markers of 7 and 8
+		if !kept[offset] {
+			t.Fatalf("batch %d of a known producer is gone; kept are %v", offset, kept)
+		}
+	}
+}
+
+func TestFetchTellsWhereLogsPart(t *testing.T) { // KIP-320, KIP-595, R14
+	c := newCluster(t, newDisk())
+	id := pid(c.meta.create("orders", 1, nil), 0)
+	s := c.start()
+	mustAppend(t, s, id, batch(t, 4, "epoch 3"))
+	c.meta.change(func(v *metadataclient.View) {
+		next := *v.TopicsByID[id.Topic]
+		next.Partitions = slices.Clone(next.Partitions)
+		next.Partitions[0].LeaderEpoch = 5
+		v.Topics[next.Name], v.TopicsByID[id.Topic] = &next, &next
+	})
+	s.reconcile()
+	mustAppend(t, s, id, batch(t, 2, "epoch 5"))
+	for _, c := range []struct {
+		offset int64
+		epoch  int32
+		want   *storageclient.EpochEnd
+		reason errcode.Reason
+	}{
+		{offset: 4, epoch: 3},
+		{offset: 6, epoch: 5},
+		{offset: 0, epoch: 5},
+		{offset: 5, epoch: 3, want: &storageclient.EpochEnd{Epoch: 3, EndOffset: 4}},
+		{offset: 9, epoch: 3, want: &storageclient.EpochEnd{Epoch: 3, EndOffset: 4}}, // rather than out of range
+		{offset: 5, epoch: 4, want: &storageclient.EpochEnd{Epoch: 3, EndOffset: 4}},
+		{offset: 2, epoch: 4, want: &storageclient.EpochEnd{Epoch: 3, EndOffset: 4}},
+		{offset: 9, epoch: 5, want: &storageclient.EpochEnd{Epoch: 5, EndOffset: 6}},
+		{offset: 2, epoch: 9, reason: errcode.OffsetOutOfRange},
+	} {
+		resp, err := s.Fetch(t.Context(), &storageclient.FetchRequest{MinBytes: 1, MaxBytes: 1 << 20, Partitions: []storageclient.FetchPartition{
+			{PartitionID: id, LeaderEpoch: -1, Offset: c.offset, MaxBytes: 1 << 20, LastFetchedEpoch: &c.epoch},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := resp.Results[0]
+		if errcode.ReasonOf(r.Err) != c.reason || (r.Diverging == nil) != (c.want == nil) || c.want != nil && *r.Diverging != *c.want {
+			t.Errorf("offset %d after epoch %d: %v, %v; want %v, %q", c.offset, c.epoch, r.Diverging, r.Err, c.want, c.reason)
+		}
+		if r.Diverging != nil && len(r.Batches) > 0 {
+			t.Errorf("offset %d after epoch %d: records of a log that has parted", c.offset, c.epoch)
+		}
+		resp.Release()
 	}
 }

@@ -80,8 +80,8 @@ func (c *cleaner) surveySegment(s *segment, f vfs.File, open map[int64]int64) er
 		if !ok {
 			return true
 		}
-		var aborted bool
-		if aborted, inner = s.aborts(f, h, pos); aborted {
+		var m record.Control
+		if m, inner = s.marker(f, h, pos); inner == nil && m.Type == record.Abort {
 			c.aborted[h.ProducerID] = append(c.aborted[h.ProducerID], offsetRange{first, h.BaseOffset})
 		}
 		return inner == nil
@@ -90,22 +90,6 @@ func (c *cleaner) surveySegment(s *segment, f vfs.File, open map[int64]int64) er
 		return inner
 	}
 	return err
-}
-
-// aborts tells whether the marker at pos ends a transaction in vain.
-func (s *segment) aborts(f vfs.File, h *record.Header, pos int64) (bool, error) {
-	batch := make([]byte, h.Size())
-	if err := s.readFull(f, batch, pos); err != nil {
-		return false, err
-	}
-	if _, err := record.Verify(batch); err != nil {
-		return false, s.corrupt(pos, "%v", err)
-	}
-	m, err := record.ParseControl(batch)
-	if err != nil {
-		return false, s.corrupt(pos, "%v", err)
-	}
-	return m.Type == record.Abort, nil
 }
 
 func (c *cleaner) isAborted(h *record.Header) bool {
@@ -186,6 +170,11 @@ func (c *cleaner) batches(s *segment, fn func(batch []byte, h *record.Header) er
 // It returns how many.
 func (c *cleaner) clean(segments []*segment, limit int64) (int, error) {
 	next := newSegment(c.dir, segments[0].base)
+	txns, err := c.txnsBefore(segments[0])
+	if err != nil {
+		return 0, err
+	}
+	next.txns.Store(txns)
 	f, err := c.fs.Create(cleanedName(next))
 	if err != nil {
 		return 0, err
@@ -205,7 +194,38 @@ func (c *cleaner) clean(segments []*segment, limit int64) (int, error) {
 	c.stats.SegmentsCleaned += n
 	c.stats.BytesBefore += before
 	c.stats.BytesAfter += next.size.Load()
-	return n, c.replace(segments[:n], before, next)
+	if err := c.replace(segments[:n], before, next); err != nil {
+		return n, err
+	}
+	c.keepIndexes(next)
+	return n, nil
+}
+
+// txnsBefore returns the index of transactions of an empty segment in the place
+// of s.
+func (c *cleaner) txnsBefore(s *segment) (*txnIndex, error) {
+	c.shape.RLock()
+	defer c.shape.RUnlock()
+	segments := c.list()
+	i := at(segments, s.base)
+	if i < 1 {
+		return (*txnIndex)(nil).after(), nil
+	}
+	t, err := c.txnsOf(segments[i-1])
+	if err != nil {
+		return nil, err
+	}
+	return t.after(), nil
+}
+
+// keepIndexes writes the indexes of a cleaned segment, if it still is there.
+func (c *cleaner) keepIndexes(s *segment) {
+	c.shape.RLock()
+	defer c.shape.RUnlock()
+	if slices.Contains(c.list(), s) {
+		_ = c.writeIndex(s) // no room for them: they are made again when needed
+		c.keepIndex(s)
+	}
 }
 
 // fill writes what is left of segments to w while it fits. It returns how many
@@ -351,6 +371,7 @@ func (w *segmentWriter) write(batch []byte) error {
 		return errors.New("a cleaned segment is too large")
 	}
 	w.x.note(&h, w.s.base, pos, w.interval)
+	w.s.noteTxn(batch, &h)
 	w.s.size.Store(pos + int64(len(batch)))
 	w.buf = append(w.buf, batch...)
 	if len(w.buf) < 1<<20 {

@@ -24,8 +24,27 @@ type index struct {
 
 	maxTime int64 // ms, the largest of the segment; -1 for none
 	maxPos  int64 // where the first batch that has it begins
-	lastPos int64 // where the last batch begins; -1 for none
-	lastCRC uint32
+	tail    tail
+}
+
+// tail is a segment's last batch, by which a file that speaks of the segment
+// is known to speak of it as it is.
+type tail struct {
+	pos int64 // where it begins; -1 for none
+	crc uint32
+}
+
+// endsWith tells whether t is the last batch of s, of size bytes.
+func (s *segment) endsWith(f vfs.File, t tail, size int64) bool {
+	if size == 0 {
+		return true
+	}
+	var head [record.HeaderSize]byte
+	if t.pos < 0 || t.pos > size-record.HeaderSize || s.readFull(f, head[:], t.pos) != nil {
+		return false
+	}
+	h, err := record.ParseHeader(head[:])
+	return err == nil && h.CRC == t.crc && t.pos+int64(h.Size()) == size
 }
 
 // entry says that a batch begins at pos, and what came before it.
@@ -38,7 +57,7 @@ type entry struct {
 // maxSegment bounds a segment in bytes and offsets, so that entries are small.
 const maxSegment = math.MaxInt32
 
-func newIndex() *index { return &index{maxTime: -1, lastPos: -1} }
+func newIndex() *index { return &index{maxTime: -1, tail: tail{pos: -1}} }
 
 // note takes a batch at pos in.
 func (x *index) note(h *record.Header, base, pos, interval int64) {
@@ -49,7 +68,7 @@ func (x *index) note(h *record.Header, base, pos, interval int64) {
 		x.since = 0
 	}
 	x.since += int64(h.Size())
-	x.lastPos, x.lastCRC = pos, h.CRC
+	x.tail = tail{pos, h.CRC}
 	if h.MaxTimestamp > x.maxTime {
 		x.maxTime, x.maxPos = h.MaxTimestamp, pos
 	}
@@ -137,10 +156,13 @@ func (l *Log) indexOf(s *segment) (*index, error) {
 	return x, nil
 }
 
-// keepIndex lets go of the index that was loaded longest ago.
+// keepIndex lets go of the indexes that were loaded longest ago.
 func (l *Log) keepIndex(s *segment) {
 	l.loadedMu.Lock()
 	defer l.loadedMu.Unlock()
+	if slices.Contains(l.loaded, s) {
+		return
+	}
 	l.loaded = append(l.loaded, s)
 	if len(l.loaded) <= keptIndexes {
 		return
@@ -149,6 +171,7 @@ func (l *Log) keepIndex(s *segment) {
 	l.loaded = slices.Delete(l.loaded, 0, 1)
 	if segments := l.list(); len(segments) > 0 && old != segments[len(segments)-1] {
 		old.index.Store(nil)
+		old.txns.Store(nil)
 	}
 }
 
@@ -177,8 +200,8 @@ func (x *index) encode(base, size int64) []byte {
 	b = append(b, indexMagic+"\x00\x00\x00\x00"...)
 	b = be.AppendUint64(b, uint64(base))
 	b = be.AppendUint64(b, uint64(size))
-	b = be.AppendUint64(b, uint64(x.lastPos))
-	b = be.AppendUint32(b, x.lastCRC)
+	b = be.AppendUint64(b, uint64(x.tail.pos))
+	b = be.AppendUint32(b, x.tail.crc)
 	b = be.AppendUint32(b, uint32(len(x.entries)))
 	for _, e := range x.entries {
 		b = be.AppendUint32(b, e.offset)
@@ -206,7 +229,7 @@ func (x *index) decode(b []byte, base, size int64) bool {
 		int64(be.Uint64(b[8:])) != base || int64(be.Uint64(b[16:])) != size {
 		return false
 	}
-	x.lastPos, x.lastCRC = int64(be.Uint64(b[24:])), be.Uint32(b[32:])
+	x.tail = tail{int64(be.Uint64(b[24:])), be.Uint32(b[32:])}
 	n := int(be.Uint32(b[36:]))
 	if len(b)-indexHeaderSize != n*indexEntrySize {
 		return false
@@ -237,15 +260,7 @@ func (l *Log) loadIndex(s *segment, f vfs.File) *index {
 	if b, err = vfs.ReadFile(l.fs, s.timeIndexName()); err != nil || !x.decodeTimes(b, s.base, size) {
 		return nil
 	}
-	if size == 0 {
-		return x
-	}
-	var head [record.HeaderSize]byte
-	if x.lastPos < 0 || x.lastPos > size-record.HeaderSize || s.readFull(f, head[:], x.lastPos) != nil {
-		return nil
-	}
-	h, err := record.ParseHeader(head[:])
-	if err != nil || h.CRC != x.lastCRC || x.lastPos+int64(h.Size()) != size {
+	if !s.endsWith(f, x.tail, size) {
 		return nil
 	}
 	return x
@@ -258,10 +273,15 @@ func (l *Log) writeIndex(s *segment) error {
 	if x == nil {
 		return nil
 	}
+	size := s.size.Load()
 	x.mu.RLock()
-	offsets, times := x.encode(s.base, s.size.Load()), x.encodeTimes(s.base, s.size.Load())
+	offsets, times, end := x.encode(s.base, size), x.encodeTimes(s.base, size), x.tail
 	x.mu.RUnlock()
-	return errors.Join(l.writePlain(s.indexName(), offsets), l.writePlain(s.timeIndexName(), times))
+	err := errors.Join(l.writePlain(s.indexName(), offsets), l.writePlain(s.timeIndexName(), times))
+	if t := s.txns.Load(); t != nil {
+		err = errors.Join(err, l.writePlain(s.txnIndexName(), t.encode(s.base, size, end)))
+	}
+	return err
 }
 
 func (l *Log) writePlain(name string, b []byte) error {
@@ -275,7 +295,7 @@ func (l *Log) writePlain(name string, b []byte) error {
 
 // removeIndex removes the index files of s.
 func (l *Log) removeIndex(s *segment) error {
-	return errors.Join(l.removeFile(s.indexName()), l.removeFile(s.timeIndexName()))
+	return errors.Join(l.removeFile(s.indexName()), l.removeFile(s.timeIndexName()), l.removeFile(s.txnIndexName()))
 }
 
 // removeFile removes a file that need not be there.

@@ -75,6 +75,8 @@ type Log struct {
 	loadedMu sync.Mutex
 	loaded   []*segment // whose indexes came from disk, oldest first
 
+	txnLoading sync.Mutex // one load of transaction indexes at a time; taken after shape, before mu
+
 	// Guarded by mu.
 	cfg      Config
 	epochs   epochs
@@ -165,6 +167,9 @@ func (l *Log) poison(err error) {
 // decides only whether the segment is too old. A failed write leaves no trace
 // and the log can go on (rule N8).
 func (l *Log) Append(batch []byte, h record.Header, now time.Time) error {
+	if err := l.knowTxns(); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -189,6 +194,7 @@ func (l *Log) Append(batch []byte, h record.Header, now time.Time) error {
 		return l.rollBack(s, pos, err)
 	}
 	x.note(&h, s.base, pos, int64(l.cfg.IndexIntervalBytes))
+	s.noteTxn(batch, &h)
 	l.epochs.assign(h.LeaderEpoch, h.BaseOffset)
 	s.end.Store(h.NextOffset()) // before size: readers hold batches against it
 	s.size.Store(pos + int64(len(batch)))
@@ -295,6 +301,11 @@ func (l *Log) roll() error {
 		return fmt.Errorf("begin segment %s: %w", s.log, err)
 	}
 	s.index.Store(newIndex())
+	if old == nil {
+		s.txns.Store((*txnIndex)(nil).after())
+	} else if t := old.txns.Load(); t != nil {
+		s.txns.Store(t.after())
+	}
 	s.pinned = l.files.insert(s, f)
 	s.dirty = true
 	l.dirty = append(l.dirty, s)

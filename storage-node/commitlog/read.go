@@ -21,6 +21,38 @@ import (
 func (l *Log) Read(from, bound int64, maxBytes int, wholeFirst bool, dst []byte) ([]byte, error) {
 	l.shape.RLock()
 	defer l.shape.RUnlock()
+	return l.read(from, bound, maxBytes, wholeFirst, dst)
+}
+
+// ReadCommitted is Read for readers that skip what was aborted: it also returns
+// the aborted transactions with offsets from from on up to the end of what it
+// gives, by first offset, as they were when it was read (T12). All transactions
+// that begin before bound must be decided.
+func (l *Log) ReadCommitted(from, bound int64, maxBytes int, wholeFirst bool, dst []byte) ([]byte, []Aborted, error) {
+	l.shape.RLock()
+	defer l.shape.RUnlock()
+	begin := len(dst)
+	dst, err := l.read(from, bound, maxBytes, wholeFirst, dst)
+	if err != nil || len(dst) == begin {
+		return dst, nil, err
+	}
+	end := from
+	for rest := dst[begin:]; len(rest) > 0; {
+		h, err := record.ParseHeader(rest)
+		if err != nil {
+			return dst[:begin], nil, err
+		}
+		end, rest = h.NextOffset(), rest[h.Size():]
+	}
+	aborted, err := l.aborted(from, end)
+	if err != nil {
+		return dst[:begin], nil, err
+	}
+	return dst, aborted, nil
+}
+
+// read is Read for callers that hold shape.
+func (l *Log) read(from, bound int64, maxBytes int, wholeFirst bool, dst []byte) ([]byte, error) {
 	begin := len(dst)
 	end, err := l.readable(from)
 	if err != nil {

@@ -33,6 +33,7 @@ type segment struct {
 
 	loading sync.Mutex // one load of the index at a time
 	index   atomic.Pointer[index]
+	txns    atomic.Pointer[txnIndex] // changed under Log.mu
 
 	file *handle // guarded by FileCache.mu
 
@@ -54,10 +55,12 @@ const (
 	logSuffix       = ".log"
 	indexSuffix     = ".index"
 	timeIndexSuffix = ".timeindex"
+	txnIndexSuffix  = ".txnindex"
 )
 
 func (s *segment) indexName() string     { return s.stem + indexSuffix }
 func (s *segment) timeIndexName() string { return s.stem + timeIndexSuffix }
+func (s *segment) txnIndexName() string  { return s.stem + txnIndexSuffix }
 
 // parseBase reads the offset that names a segment file.
 func parseBase(name, suffix string) (int64, bool) {
@@ -91,6 +94,7 @@ func (s *segment) shrink(size, end int64) {
 	s.trusted.Store(min(s.trusted.Load(), size))
 	s.verified.Store(min(s.verified.Load(), size))
 	s.index.Store(nil)
+	s.txns.Store(nil)
 }
 
 // at returns the index in segments of the last one that begins at or before

@@ -69,6 +69,9 @@ func New(limit int, firstGuard int64) *State {
 // Len is the number of producers.
 func (s *State) Len() int { return len(s.producers) }
 
+// Has tells whether a producer is known.
+func (s *State) Has(producerID int64) bool { return s.producers[producerID] != nil }
+
 // Undecided is where the state's transactions that are not decided begin.
 func (s *State) Undecided() *Undecided { return &s.undecided }
 
