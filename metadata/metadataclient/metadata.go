@@ -30,6 +30,16 @@ type Client interface {
 	RegisterNode(ctx context.Context, req *metadatav1.RegisterNodeRequest) (*metadatav1.RegisterNodeResponse, error)
 	Heartbeat(ctx context.Context, req *metadatav1.HeartbeatRequest) (*metadatav1.HeartbeatResponse, error)
 
+	AlterPartitions(ctx context.Context, req *metadatav1.AlterPartitionsRequest) (*metadatav1.AlterPartitionsResponse, error)
+	ReportReplicas(ctx context.Context, req *metadatav1.ReportReplicasRequest) (*metadatav1.ReportReplicasResponse, error)
+	ElectLeaders(ctx context.Context, req *metadatav1.ElectLeadersRequest) (*metadatav1.ElectLeadersResponse, error)
+	AlterReassignments(ctx context.Context, req *metadatav1.AlterReassignmentsRequest) (*metadatav1.AlterReassignmentsResponse, error)
+	DrainNode(ctx context.Context, req *metadatav1.DrainNodeRequest) (*metadatav1.DrainNodeResponse, error)
+	RemoveNode(ctx context.Context, req *metadatav1.RemoveNodeRequest) (*metadatav1.RemoveNodeResponse, error)
+	Rebalance(ctx context.Context, req *metadatav1.RebalanceRequest) (*metadatav1.RebalanceResponse, error)
+	AlterClusterConfigs(ctx context.Context, req *metadatav1.AlterClusterConfigsRequest) (*metadatav1.AlterClusterConfigsResponse, error)
+	UpdateFeatures(ctx context.Context, req *metadatav1.UpdateFeaturesRequest) (*metadatav1.UpdateFeaturesResponse, error)
+
 	// Close ends the watch. The last View stays.
 	Close() error
 }

@@ -3,6 +3,7 @@ package metadataclient
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/topicid"
@@ -16,30 +17,50 @@ func emptyView() *View {
 	}
 }
 
-// next returns the view after a frame. Topics and nodes that the frame does
-// not carry are shared with v, as are maps that it leaves alone.
+// next returns the view after a frame. What the frame does not carry is shared
+// with v: topics, nodes and whole maps alike.
 func (v *View) next(f *metadatav1.WatchResponse) (*View, error) {
 	if f.GetRevision() < v.Revision {
 		return nil, fmt.Errorf("metadata went back from revision %d to %d", v.Revision, f.GetRevision())
 	}
 	next := *v
-	next.Revision = f.GetRevision()
-	topics, nodes := f.GetTopics(), f.GetNodes()
 	if s := f.GetSnapshot(); s != nil {
 		if v.ClusterID != "" && v.ClusterID != s.GetClusterId() {
 			return nil, fmt.Errorf("metadata is of cluster %s, not %s", s.GetClusterId(), v.ClusterID)
 		}
 		next = *emptyView()
-		next.Revision, next.ClusterID = f.GetRevision(), s.GetClusterId()
-		topics, nodes = s.GetTopics(), s.GetNodes()
+		next.ClusterID = s.GetClusterId()
+		f = wholeOf(f)
 	} else if v.ClusterID == "" {
 		return nil, fmt.Errorf("the first frame of a watch carries no snapshot")
 	}
-	if err := next.applyTopics(f.GetTombstones(), topics); err != nil {
+	next.Revision = f.GetRevision()
+	if err := next.applyTopics(f.GetTombstones(), f.GetTopics()); err != nil {
 		return nil, err
 	}
-	next.applyNodes(f.GetRemovedNodes(), nodes)
+	if err := next.applyPartitions(f.GetPartitions()); err != nil {
+		return nil, err
+	}
+	next.Nodes = merge(next.Nodes, f.GetRemovedNodes(), f.GetNodes(), nodeOf)
+	next.Gateways = merge(next.Gateways, f.GetRemovedGateways(), f.GetGateways(), gatewayOf)
+	next.Coordinators = merge(next.Coordinators, f.GetRemovedCoordinators(), f.GetCoordinators(), coordinatorOf)
+	if shards := f.GetShards(); len(shards) > 0 {
+		next.Shards = shardsOf(shards)
+	}
+	if s := f.GetSettings(); s != nil {
+		next.Settings = settingsOf(s)
+	}
 	return &next, nil
+}
+
+// wholeOf returns a snapshot as the change from nothing.
+func wholeOf(f *metadatav1.WatchResponse) *metadatav1.WatchResponse {
+	s := f.GetSnapshot()
+	return &metadatav1.WatchResponse{
+		Revision: f.GetRevision(), Topics: s.GetTopics(), Tombstones: f.GetTombstones(), Nodes: s.GetNodes(),
+		Gateways: s.GetGateways(), Coordinators: s.GetCoordinators(), Shards: s.GetShards(),
+		Settings: &metadatav1.ClusterSettings{Configs: s.GetConfigs(), BrokerConfigs: s.GetBrokerConfigs(), Features: s.GetFeatures()},
+	}
 }
 
 // applyTopics buries the dead before it adds the living: a topic that was
@@ -73,37 +94,47 @@ func (v *View) applyTopics(tombstones []*metadatav1.Tombstone, topics []*metadat
 	return nil
 }
 
-func (v *View) applyNodes(removed []int32, nodes []*metadatav1.NodeState) {
-	if len(removed)+len(nodes) == 0 {
-		return
+// applyPartitions replaces single partitions of topics that this view holds.
+func (v *View) applyPartitions(changes []*metadatav1.PartitionChange) error {
+	if len(changes) == 0 {
+		return nil
 	}
-	v.Nodes = maps.Clone(v.Nodes)
-	for _, id := range removed {
-		delete(v.Nodes, id)
-	}
-	for _, n := range nodes {
-		v.Nodes[n.GetNodeId()] = &Node{
-			ID: n.GetNodeId(), Epoch: n.GetNodeEpoch(), Address: n.GetAddress(), Rack: n.GetRack(),
-			Fenced: n.GetFenced(), Draining: n.GetDraining(), Evacuating: n.GetEvacuating(),
+	v.Topics, v.TopicsByID = maps.Clone(v.Topics), maps.Clone(v.TopicsByID)
+	ours := map[topicid.ID]*Topic{} // copies, which nobody else sees yet
+	for _, c := range changes {
+		id, err := topicid.FromBytes(c.GetTopicId())
+		if err != nil {
+			return fmt.Errorf("change of a partition: %w", err)
 		}
+		t := ours[id]
+		if old := v.TopicsByID[id]; t == nil && old != nil {
+			copied := *old
+			t = &copied
+			t.Partitions = slices.Clone(old.Partitions)
+			v.Topics[t.Name], v.TopicsByID[id], ours[id] = t, t, t
+		}
+		i := int(c.GetPartition())
+		if t == nil || i < 0 || i >= len(t.Partitions) {
+			return fmt.Errorf("change of partition %d of topic %s, which is not there", i, id)
+		}
+		t.Partitions[i] = partitionOf(c.GetState())
 	}
+	return nil
 }
 
-func topicOf(s *metadatav1.TopicState) (*Topic, error) {
-	id, err := topicid.FromBytes(s.GetTopicId())
-	if err != nil {
-		return nil, fmt.Errorf("topic %q: %w", s.GetName(), err)
+// merge returns a map without what was removed and with what changed; the same
+// map where nothing did.
+func merge[S, T any](old map[int32]*T, removed []int32, changed []S, of func(S) (int32, *T)) map[int32]*T {
+	if len(removed)+len(changed) == 0 {
+		return old
 	}
-	t := &Topic{
-		ID: id, Name: s.GetName(), Configs: s.GetConfigs(), CreateTimeMs: s.GetCreateTimeMs(), Version: s.GetVersion(),
-		Partitions: make([]Partition, len(s.GetPartitions())),
+	next := maps.Clone(old)
+	for _, id := range removed {
+		delete(next, id)
 	}
-	for i, p := range s.GetPartitions() {
-		t.Partitions[i] = Partition{
-			Leader: p.GetLeader(), LeaderEpoch: p.GetLeaderEpoch(), PartitionEpoch: p.GetPartitionEpoch(),
-			Replicas: p.GetReplicas(), ISR: p.GetIsr(), ELR: p.GetElr(), LastKnownELR: p.GetLastKnownElr(),
-			MinISR: p.GetMinInsyncReplicas(), Adding: p.GetAdding(), Removing: p.GetRemoving(), Recovering: p.GetRecovering(),
-		}
+	for _, s := range changed {
+		id, t := of(s)
+		next[id] = t
 	}
-	return t, nil
+	return next
 }
