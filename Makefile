@@ -55,6 +55,9 @@ browser: ## tail a topic in headless Chromium; as root, installs Debian's where 
 		{ echo "no Chromium here; Debian's package is called chromium" >&2; exit 1; }
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./services/test/e2e
 
+faults: ## break clusters for MOLDAU_FAULT_SECONDS each (120) and judge what clients saw
+	go test -count=1 -timeout 60m -tags faults -v ./services/test/faults
+
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 
@@ -63,4 +66,4 @@ image: build ## build the image $(IMAGE) from bin/moldau; needs a Docker engine,
 	cp bin/moldau bin/image/moldau
 	docker build --quiet --tag $(IMAGE) --file services/moldau/Dockerfile bin/image
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform browser scale image
+.PHONY: help up build test race fuzz lint generate bench bench-platform browser faults scale image

@@ -9,6 +9,7 @@ package gatewayclient
 
 import (
 	"log/slog"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -17,6 +18,7 @@ import (
 
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/clock"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/transport"
 )
 
@@ -41,11 +43,16 @@ type Client struct {
 }
 
 // Dial returns a client of the gateways at a gRPC target, such as
-// localhost:9090 or dns:///gateways:9090. It connects when first used.
+// localhost:9090 or dns:///gateways:9090, or at a list of addresses with commas
+// between them, over which calls are spread. It connects when first used.
 func Dial(target string, o Options) (*Client, error) {
-	conn, err := transport.Dial(target, transport.DialOptions{
+	dial := transport.DialOptions{
 		Audience: transport.External, Credentials: o.Credentials, Metrics: o.Metrics, Tracing: o.Tracing, MaxRecvBytes: maxAnswerBytes,
-	})
+	}
+	if list := strings.Split(target, ","); len(list) > 1 {
+		target, dial.Resolver, dial.RoundRobin = discovery.Target(role), discovery.NewResolver(listed(list)), true
+	}
+	conn, err := transport.Dial(target, dial)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +64,17 @@ func Dial(target string, o Options) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+// role is what discovery calls the addresses of a list.
+const role = "gateway"
+
+func listed(addrs []string) discovery.Static {
+	var list []discovery.Instance
+	for _, addr := range addrs {
+		list = append(list, discovery.Instance{ID: addr, Addr: strings.TrimSpace(addr)})
+	}
+	return discovery.Static{role: list}
 }
 
 // Close closes the connection. Close producers before it.

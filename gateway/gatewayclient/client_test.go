@@ -184,7 +184,8 @@ func TestReaderGetsPartitionsThatComeWhileItHasNoStream(t *testing.T) {
 	client := dial(t, addr)
 	produce := func(partition int32) {
 		req := &moldauv1.ProduceRequest{Topic: "t", Partition: &partition, Records: []*moldauv1.Record{{}}}
-		if resp, err := client.Records().Produce(t.Context(), req); err != nil || resp.GetResults()[0].GetError() != nil {
+		fresh := dial(t, addr) // whose connection did not end with a gateway
+		if resp, err := fresh.Records().Produce(t.Context(), req); err != nil || resp.GetResults()[0].GetError() != nil {
 			t.Fatal(resp, err)
 		}
 	}
