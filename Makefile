@@ -58,6 +58,13 @@ browser: ## tail a topic in headless Chromium; as root, installs Debian's where 
 faults: ## break clusters for MOLDAU_FAULT_SECONDS each (120) and judge what clients saw
 	go test -count=1 -timeout 60m -tags faults -v ./services/test/faults
 
+consul: ## build bin/consul, a real Consul server for tests; minutes where nothing is cached
+	@mkdir -p bin
+	cd .ci/consul && CGO_ENABLED=0 go build -trimpath -o ../../bin/consul github.com/hashicorp/consul
+
+consul-test: consul ## test against real Consul servers, with their faults
+	go test -count=1 -timeout 10m -tags consul ./metadata/store
+
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 

@@ -33,9 +33,14 @@ type Process struct {
 // the test's own. It does not wait for readiness.
 func StartProcess(t testing.TB, name string, env []string, args ...string) *Process {
 	t.Helper()
+	return StartProgram(t, name, Binary(t), env, args...)
+}
+
+// StartProgram is StartProcess of another program.
+func StartProgram(t testing.TB, name, path string, env []string, args ...string) *Process {
+	t.Helper()
 	p := &Process{Name: name, log: newLogBuffer(), exited: make(chan struct{})}
-	binary := Binary(t)
-	p.cmd = exec.Command(binary, args...)
+	p.cmd = exec.Command(path, args...)
 	p.cmd.Env = append(cleanEnv(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
