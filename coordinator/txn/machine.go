@@ -22,9 +22,12 @@ import (
 	"moldau.dev/services/errcode"
 )
 
-// Kind is the kind of the journal's records of transactions. Their key has one
-// part, the transactional id.
-const Kind journal.Kind = 64
+// Topic holds the journals of transactions; Kind is the kind of the records in
+// them, whose key has one part, the transactional id.
+const (
+	Topic              = "__transaction_state"
+	Kind  journal.Kind = 64
+)
 
 // Bounds of one shard.
 const (

@@ -353,8 +353,10 @@ func (x *AddPartitionsRequest) GetPartitions() []*TransactionPartition {
 	return nil
 }
 
-// AddPartitionsResponse answers by partition, in the order asked. Nothing was
-// added unless all were good (OPERATION_NOT_ATTEMPTED in Kafka's words).
+// AddPartitionsResponse answers by partition, in the order asked. All are added
+// or none; one that the coordinator does not know fails the whole request
+// (UNKNOWN_TOPIC_ID, where it may only lag behind the caller), and so does a
+// producer that may not. Partitions that are only verified have a result each.
 type AddPartitionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An error each, with an empty reason where the partition is in.
