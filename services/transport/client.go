@@ -55,6 +55,7 @@ func (o DialOptions) dialOptions() []grpc.DialOption {
 		),
 		experimental.WithBufferPool(sharedPool),
 		grpc.WithKeepaliveParams(clientKeepalive),
+		grpc.WithConnectParams(reconnect),
 		grpc.WithStaticStreamWindowSize(int32(streamWindow)),
 		grpc.WithStaticConnWindowSize(int32(connWindow)),
 		grpc.WithReadBufferSize(ioBuffer),

@@ -10,6 +10,8 @@ package transport
 import (
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -53,6 +55,13 @@ const (
 // seen sooner by the server side's pings and by each stream's own heartbeat.
 var clientKeepalive = keepalive.ClientParameters{
 	Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true,
+}
+
+// A peer that was started anew is found again within a second; grpc-go's own
+// patience grows to two minutes.
+var reconnect = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+	MinConnectTimeout: 2 * time.Second,
 }
 
 var keepalivePolicy = keepalive.EnforcementPolicy{
