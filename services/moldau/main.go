@@ -15,9 +15,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"moldau.dev/services/transport"
 )
 
 func main() {
+	transport.RegisterCodec()
 	ctx, stop := untilSignal()
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

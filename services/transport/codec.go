@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc/encoding"
 	stockproto "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -16,10 +17,14 @@ var stock = encoding.GetCodecV2(stockproto.Name)
 var registerOnce sync.Once
 
 // RegisterCodec makes the frame codec the process-wide codec of the name
-// "proto". NewServer and Dial use it without this; call it from main, before
-// any connection exists, where other code opens connections of its own.
+// "proto", and the buffers of all messages those of our pool, which clears
+// none. NewServer and Dial use them for frames without this; call it from main,
+// before any connection exists.
 func RegisterCodec() {
-	registerOnce.Do(func() { encoding.RegisterCodecV2(Codec()) })
+	registerOnce.Do(func() {
+		encoding.RegisterCodecV2(Codec())
+		experimental.SetDefaultBufferPool(sharedPool)
+	})
 }
 
 // Codec returns the codec that passes *Frame without copying its body and
