@@ -2,6 +2,8 @@ package storageclient
 
 import (
 	"context"
+	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -73,9 +75,12 @@ func serveFetch(srv any, stream grpc.ServerStream) error {
 }
 
 // share makes the response's bytes a body that releases the response once the
-// transport has written all of it.
+// transport has written all of it. What is queued on a connection that breaks
+// the transport leaves to the garbage collector, which releases it as well.
 func share(resp *FetchResponse) mem.BufferSlice {
-	owner := &sharedResponse{resp: resp}
+	release := sync.OnceFunc(resp.Release)
+	owner := &sharedResponse{release: release}
+	runtime.AddCleanup(owner, func(release func()) { release() }, release)
 	owner.users.Store(1)
 	defer owner.done()
 	var body mem.BufferSlice
@@ -96,8 +101,8 @@ func share(resp *FetchResponse) mem.BufferSlice {
 
 // sharedResponse is a mem.BufferPool only to hear when a buffer is let go.
 type sharedResponse struct {
-	resp  *FetchResponse
-	users atomic.Int32
+	release func()
+	users   atomic.Int32
 }
 
 func (o *sharedResponse) Get(n int) *[]byte {
@@ -109,7 +114,7 @@ func (o *sharedResponse) Put(*[]byte) { o.done() }
 
 func (o *sharedResponse) done() {
 	if o.users.Add(-1) == 0 {
-		o.resp.Release()
+		o.release()
 	}
 }
 
