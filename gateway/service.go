@@ -24,6 +24,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
+	"moldau.dev/coordinator/coordinatorclient"
 	"moldau.dev/gateway/kafka"
 	"moldau.dev/gateway/native"
 	"moldau.dev/gateway/routing"
@@ -39,6 +40,9 @@ type Deps struct {
 	Log      *slog.Logger // default: discards
 	Metadata metadataclient.Client
 	Nodes    routing.Nodes // storageclient.Pool
+	// Coordinators, where set, are the door to groups and transactions; without
+	// it Kafka's clients are not offered them.
+	Coordinators coordinatorclient.Client
 	// LocalNodes are the storage nodes in this process: clients find the
 	// partitions that they lead here.
 	LocalNodes []int32
@@ -116,7 +120,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		s.calls = transport.NewCalls(deps.Registerer, deps.Clock)
 	}
 	if s.kafka, err = kafka.NewServer(cfg.kafka(), kafka.Deps{
-		Clock: deps.Clock, Log: deps.Log, Metadata: deps.Metadata, Nodes: deps.Nodes, Registerer: deps.Registerer,
+		Clock: deps.Clock, Log: deps.Log, Metadata: deps.Metadata, Nodes: deps.Nodes, Coordinators: deps.Coordinators, Registerer: deps.Registerer,
 	}); err != nil {
 		return nil, err
 	}

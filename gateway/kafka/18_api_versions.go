@@ -6,7 +6,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // ApiVersions tells what is served.
@@ -18,7 +17,7 @@ import (
 // version 4 (KAFKA-17492).
 //
 // Gaps: no version 5 (KIP-1242): a client could not come back through a
-// balancer. Of the features only metadata.version is there, because the others
+// balancer. Features of share and streams groups are not there, because they
 // switch clients to APIs that are not served.
 func apiVersionsAPI() api {
 	return api{
@@ -27,12 +26,6 @@ func apiVersionsAPI() api {
 		serve: coded(apiVersions),
 	}
 }
-
-// kafkaRelease is the release whose features are shown.
-var kafkaRelease = kversion.V4_3_0()
-
-// servedFeatures are what of the release's features is true here.
-var servedFeatures = map[string]bool{"metadata.version": true}
 
 var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$`)
 
@@ -43,19 +36,19 @@ func apiVersions(c *conn, _ context.Context, req *kmsg.ApiVersionsRequest) *kmsg
 		return resp
 	}
 	for i := range apis {
-		resp.ApiKeys = append(resp.ApiKeys, apis[i].versions())
+		if c.s.offers(&apis[i]) {
+			resp.ApiKeys = append(resp.ApiKeys, apis[i].versions())
+		}
 	}
-	kafkaRelease.EachSupportedFeature(func(name string, lowest, highest int16) {
-		if servedFeatures[name] && (lowest > 0 || req.Version >= 4) {
-			resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: name, MinVersion: lowest, MaxVersion: highest})
-		}
-	})
 	resp.FinalizedFeaturesEpoch = c.s.meta.View().Revision
-	kafkaRelease.EachFinalizedFeature(func(name string, level int16) {
-		if servedFeatures[name] {
-			resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: name, MaxVersionLevel: level, MinVersionLevel: level})
+	for _, f := range c.s.features() {
+		if f.lowest > 0 || req.Version >= 4 {
+			resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: f.name, MinVersion: f.lowest, MaxVersion: f.highest})
 		}
-	})
+		if f.level > 0 {
+			resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: f.name, MaxVersionLevel: f.level, MinVersionLevel: f.level})
+		}
+	}
 	return resp
 }
 

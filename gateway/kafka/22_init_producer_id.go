@@ -8,15 +8,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"moldau.dev/metadata/metadataclient"
+	coordinatorv1 "moldau.dev/proto/gen/coordinator/v1"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 )
 
-// InitProducerId hands out producer ids for idempotence.
+// InitProducerId hands out producer ids, and with a transactional id ends what
+// the producer before left open.
 //
 // Versions 0–5. As in Kafka, a producer without a transactional id always gets
-// a new id at epoch 0, also where it names the one it has (KIP-360).
-//
-// Gaps: transactions. A transactional id is told COORDINATOR_NOT_AVAILABLE.
+// a new id at epoch 0, also where it names the one it has; one with a
+// transactional id goes on where id and epoch are its own (3 on, KIP-360).
 func initProducerIDAPI() api {
 	return api{
 		key: 22, name: "InitProducerId", max: 5, flexible: 2,
@@ -32,8 +33,11 @@ func initProducerID(c *conn, ctx context.Context, req *kmsg.InitProducerIDReques
 	case id != nil && *id == "":
 		resp.ErrorCode = kerr.InvalidRequest.Code
 		return resp
-	case id != nil:
+	case id != nil && c.s.coordinators == nil:
 		resp.ErrorCode = kerr.CoordinatorNotAvailable.Code
+		return resp
+	case id != nil:
+		c.s.initTransactional(ctx, req, resp)
 		return resp
 	}
 	id, err := c.s.ids.next(ctx)
@@ -44,6 +48,21 @@ func initProducerID(c *conn, ctx context.Context, req *kmsg.InitProducerIDReques
 	}
 	resp.ProducerID, resp.ProducerEpoch = id, 0
 	return resp
+}
+
+func (s *Server) initTransactional(ctx context.Context, req *kmsg.InitProducerIDRequest, resp *kmsg.InitProducerIDResponse) {
+	ask := &coordinatorv1.InitProducerRequest{
+		TransactionalId: *req.TransactionalID, TransactionTimeoutMs: req.TransactionTimeoutMillis, ProducerId: -1, ProducerEpoch: -1,
+	}
+	if req.Version >= 3 {
+		ask.ProducerId, ask.ProducerEpoch = req.ProducerID, int32(req.ProducerEpoch)
+	}
+	got, err := s.coordinators.InitProducer(ctx, ask)
+	if err != nil {
+		resp.ErrorCode = txnCodeOf(err, req.Version, 4)
+		return
+	}
+	resp.ProducerID, resp.ProducerEpoch = got.GetProducerId(), int16(got.GetProducerEpoch())
 }
 
 // producerIDBlock is how many producer ids are fetched at a time.

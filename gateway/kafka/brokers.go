@@ -117,6 +117,10 @@ func (b *brokers) ofNode(node int32) int32 {
 	return b.share(uint32(node))
 }
 
+// ofShard returns the broker that clients find the groups or transactions of a
+// shard of the coordinators at.
+func (b *brokers) ofShard(shard int32) int32 { return b.share(uint32(shard)) }
+
 func (b *brokers) beside(node int32) (int32, bool) {
 	if id, ok := b.local[node]; ok {
 		return id, true

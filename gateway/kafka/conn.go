@@ -35,6 +35,8 @@ type conn struct {
 	net  net.Conn
 	in   *bufio.Reader
 	busy atomic.Bool // a request is under way
+
+	client string // client id of the request under way
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -97,6 +99,7 @@ func (c *conn) once() error {
 	if err != nil {
 		return err
 	}
+	c.client = req.clientID
 	start := c.s.clk.Now()
 	out, err := req.api.serve(c, c.s.life, req)
 	if out != nil {

@@ -34,7 +34,7 @@ func parseRequest(f *frame) (*request, error) {
 	r := reader{b: f.b}
 	key := r.int16()
 	req := &request{version: r.int16(), correlation: r.int32(), frame: f}
-	if req.api = find(key); req.api == nil {
+	if req.api = find(key); req.api == nil || !f.s.offers(req.api) {
 		return nil, fmt.Errorf("%w: key %d", errUnserved, key)
 	}
 	if !req.api.serves(req.version) {

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
+	"moldau.dev/coordinator/coordinatorclient"
 	"moldau.dev/gateway/routing"
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/clock"
@@ -59,6 +60,9 @@ type Deps struct {
 	Log      *slog.Logger
 	Metadata metadataclient.Client
 	Nodes    routing.Nodes
+	// Coordinators, where set, are the door to groups and transactions; without
+	// it their APIs are not offered.
+	Coordinators coordinatorclient.Client
 	// Registerer, where set, gets the metrics.
 	Registerer prometheus.Registerer
 }
@@ -75,6 +79,8 @@ type Server struct {
 	memory   *semaphore.Weighted
 	ids      *producerIDs
 	sessions *sessions
+
+	coordinators coordinatorclient.Client // nil: none
 
 	host string // advertised
 	port int32
@@ -102,7 +108,7 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, nodes: d.Nodes, metrics: m,
 		router: routing.NewRouter(d.Metadata, d.Nodes, d.Clock), memory: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		ids: newProducerIDs(d.Metadata), sessions: newSessions(d.Clock), conns: map[*conn]struct{}{},
+		coordinators: d.Coordinators, ids: newProducerIDs(d.Metadata), sessions: newSessions(d.Clock), conns: map[*conn]struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.polling, s.endPolls = context.WithCancel(s.life)

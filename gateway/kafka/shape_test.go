@@ -10,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"moldau.dev/coordinator/coordinatorclient/coordinatortest"
 )
 
 func TestTheTableStaysWithinKafkas(t *testing.T) {
@@ -85,7 +87,7 @@ func walk(a *api, body []byte, version int16) error {
 }
 
 var testServer = func() *Server {
-	s, err := NewServer(Config{MaxInFlightBytes: 1 << 30}, Deps{})
+	s, err := NewServer(Config{MaxInFlightBytes: 1 << 30}, Deps{Coordinators: coordinatortest.Unimplemented{}})
 	if err != nil {
 		panic(err)
 	}
@@ -106,9 +108,9 @@ func fill(random *rand.Rand, v reflect.Value, depth int) {
 			}
 		}
 	case reflect.Pointer:
-		if v.Type().Elem().Kind() == reflect.String && random.IntN(3) > 0 {
-			s := "pointed"
-			v.Set(reflect.ValueOf(&s))
+		if random.IntN(3) > 0 {
+			v.Set(reflect.New(v.Type().Elem()))
+			fill(random, v.Elem(), depth+1)
 		}
 	case reflect.String:
 		v.SetString("text"[:random.IntN(5)])

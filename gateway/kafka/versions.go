@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -20,9 +21,15 @@ type api struct {
 	// advertised, where set, is the lowest version in ApiVersions.
 	advertised *int16
 	flexible   int16 // first version with compact lengths and tagged fields
-	shape      shape // unless serve decodes by hand
-	serve      handler
+	// coordinated APIs are offered only where the gateway has a door to
+	// coordinators.
+	coordinated bool
+	shape       shape // unless serve decodes by hand
+	serve       handler
 }
+
+// neverFlexible is the first flexible version of an API that has none.
+const neverFlexible int16 = math.MaxInt16
 
 // handler serves one request. A nil response says nothing to the client; an
 // error closes the connection.
@@ -40,9 +47,12 @@ var byKey = map[int16]*api{}
 
 func init() { // not initialisers: ApiVersions shows the table that it is in
 	apis = []api{
-		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(), findCoordinatorAPI(), apiVersionsAPI(),
-		createTopicsAPI(), deleteTopicsAPI(), deleteRecordsAPI(), initProducerIDAPI(), offsetForLeaderEpochAPI(), describeConfigsAPI(), alterConfigsAPI(),
-		describeLogDirsAPI(), createPartitionsAPI(), incrementalAlterConfigsAPI(), describeClusterAPI(), describeProducersAPI(), listConfigResourcesAPI(),
+		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(), offsetCommitAPI(), offsetFetchAPI(), findCoordinatorAPI(), joinGroupAPI(),
+		heartbeatAPI(), leaveGroupAPI(), syncGroupAPI(), describeGroupsAPI(), listGroupsAPI(), apiVersionsAPI(), createTopicsAPI(),
+		deleteTopicsAPI(), deleteRecordsAPI(), initProducerIDAPI(), offsetForLeaderEpochAPI(), addPartitionsToTxnAPI(), addOffsetsToTxnAPI(),
+		endTxnAPI(), writeTxnMarkersAPI(), txnOffsetCommitAPI(), describeConfigsAPI(), alterConfigsAPI(), describeLogDirsAPI(),
+		createPartitionsAPI(), deleteGroupsAPI(), incrementalAlterConfigsAPI(), offsetDeleteAPI(), describeClusterAPI(), describeProducersAPI(),
+		describeTransactionsAPI(), listTransactionsAPI(), consumerGroupHeartbeatAPI(), consumerGroupDescribeAPI(), listConfigResourcesAPI(),
 		describeTopicPartitionsAPI(),
 	}
 	for i := range apis {
@@ -52,18 +62,32 @@ func init() { // not initialisers: ApiVersions shows the table that it is in
 
 func find(key int16) *api { return byKey[key] }
 
-// coded makes a handler of one that takes and returns the codec's messages.
-func coded[Req any, Resp kmsg.Response, P interface {
-	*Req
-	kmsg.Request
-}](serve func(c *conn, ctx context.Context, req P) Resp) handler {
+// offers tells whether an API is there for clients of this gateway.
+func (s *Server) offers(a *api) bool { return !a.coordinated || s.coordinators != nil }
+
+// coded makes a handler of one that takes and returns the codec's messages, and
+// that is done within CallTimeout.
+func coded[Req any, Resp kmsg.Response, P message[Req]](serve func(c *conn, ctx context.Context, req P) Resp) handler {
+	return waiting(func(c *conn, ctx context.Context, req P) Resp {
+		ctx, cancel := context.WithTimeout(ctx, c.s.cfg.CallTimeout)
+		defer cancel()
+		return serve(c, ctx, req)
+	})
+}
+
+// waiting is coded for one that bounds its time itself.
+func waiting[Req any, Resp kmsg.Response, P message[Req]](serve func(c *conn, ctx context.Context, req P) Resp) handler {
 	return func(c *conn, ctx context.Context, r *request) (*response, error) {
 		in := P(new(Req))
 		if err := r.decode(in); err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(ctx, c.s.cfg.CallTimeout)
-		defer cancel()
 		return r.encode(serve(c, ctx, in)), nil
 	}
+}
+
+// message is a pointer to a request of the codec.
+type message[Req any] interface {
+	*Req
+	kmsg.Request
 }
