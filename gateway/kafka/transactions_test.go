@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -168,10 +169,19 @@ func TestItem31TxnOffsetCommitInEachVersion(t *testing.T) {
 // markerKeeper is a node that takes markers.
 type markerKeeper struct {
 	storageclient.Storage
+	mu  sync.Mutex
 	got []storageclient.Marker
 }
 
+func (m *markerKeeper) last() storageclient.Marker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.got[len(m.got)-1]
+}
+
 func (m *markerKeeper) WriteMarkers(_ context.Context, req *storageclient.WriteMarkersRequest) (*storageclient.WriteMarkersResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.got = append(m.got, req.Markers...)
 	return &storageclient.WriteMarkersResponse{Results: []storageclient.MarkerResult{{Errs: []error{errcode.New(errcode.InvalidProducerEpoch, "old")}}}}, nil
 }
@@ -197,7 +207,7 @@ func TestItem32OperatorsAbortWhatHangsByMarkers(t *testing.T) {
 			t.Errorf("version %d: %+v", version, got)
 		}
 		txnVersion := int32(version)
-		m := node.got[len(node.got)-1]
+		m := node.last()
 		if m.ProducerID != 5 || m.ProducerEpoch != 7 || m.CoordinatorEpoch != 3 || m.TransactionVersion != txnVersion || m.Commit ||
 			len(m.Partitions) != 1 || m.Partitions[0].Topic != topic.ID {
 			t.Errorf("version %d: the node got %+v", version, m)
