@@ -92,8 +92,9 @@ func (s *Service) appendOne(in *storageclient.AppendPartition, acks storageclien
 	return pendingAppend{}
 }
 
-// append validates a batch, orders it and writes it. The end returned is the
-// offset after it, or after the batch that it is a duplicate of.
+// append validates a batch, orders it and writes it, once those before it are
+// there. The end returned is the offset after it, or after the batch that it is
+// a duplicate of.
 func (p *partition) append(in *storageclient.AppendPartition, acks storageclient.Acks) (storageclient.AppendResult, int64, error) {
 	none := storageclient.AppendResult{}
 	r, err := p.leads(in.LeaderEpoch)
@@ -112,7 +113,24 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r, err = p.leads(in.LeaderEpoch); err != nil { // may have changed meanwhile
+	out, end, err := p.order(in, batch, &h, now)
+	if !early(err, &h) {
+		return out, end, err
+	}
+	timer := p.node.clock.NewTimer(earlyWait)
+	defer timer.Stop()
+	for early(err, &h) && p.awaitEarlier(timer) {
+		out, end, err = p.order(in, batch, &h, now)
+	}
+	return out, end, err
+}
+
+// order gives a checked batch its place and writes it there; the caller holds
+// mu.
+func (p *partition) order(in *storageclient.AppendPartition, batch []byte, h *record.Header, now time.Time) (storageclient.AppendResult, int64, error) {
+	none := storageclient.AppendResult{}
+	r, err := p.leads(in.LeaderEpoch) // may have changed meanwhile
+	if err != nil {
 		return none, 0, err
 	}
 	l, err := p.openLocked()
@@ -125,7 +143,7 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 	if err := p.admitOwner(l, r, in.OwnerEpoch); err != nil {
 		return none, 0, err
 	}
-	verdict, err := p.producers.Check(&h, producer.Request{
+	verdict, err := p.producers.Check(h, producer.Request{
 		Guard: in.Guard, LeaderEpoch: r.leaderEpoch, TransactionVersion: in.TransactionVersion, NowMs: now.UnixMilli(),
 	})
 	if err != nil {
@@ -147,11 +165,11 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 		return none, 0, errcode.New(errcode.OffsetMismatch, "the log ends at %d, %d was expected", l.EndOffset(), *want).
 			With("end_offset", l.EndOffset())
 	}
-	if err := p.write(l, r, batch, &h, now); err != nil {
+	if err := p.write(l, r, batch, h, now); err != nil {
 		return none, 0, err
 	}
 	return storageclient.AppendResult{
-		BaseOffset: h.BaseOffset, LogAppendTimeMs: appendTime(&h), LogStartOffset: l.StartOffset(), LeaderEpoch: r.leaderEpoch,
+		BaseOffset: h.BaseOffset, LogAppendTimeMs: appendTime(h), LogStartOffset: l.StartOffset(), LeaderEpoch: r.leaderEpoch,
 	}, h.NextOffset(), nil
 }
 
@@ -194,6 +212,7 @@ func (p *partition) take(l *commitlog.Log, batch []byte, h *record.Header, now t
 	}
 	p.largest.Store(max(p.largest.Load(), int64(len(batch))))
 	p.producers.Apply(batch, h, now.UnixMilli())
+	p.wakeEarly()
 	return nil
 }
 

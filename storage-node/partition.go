@@ -45,8 +45,9 @@ type partition struct {
 	// mu is held by the one writer; all below is its.
 	mu        sync.Mutex
 	producers *producer.State
-	snapshots [2]int64 // ends of the producer snapshots on disk, or -1
-	gone      bool     // deleted, or the node stopped
+	snapshots [2]int64      // ends of the producer snapshots on disk, or -1
+	gone      bool          // deleted, or the node stopped
+	overtaken chan struct{} // closed with the next append; nil: nobody waits
 }
 
 // role is a partition's part in the cluster, as of one view.
