@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"moldau.dev/metadata/controller"
+	"moldau.dev/metadata/store"
 )
 
 // Kinds of store.
 const (
 	StoreEmbedded = "embedded" // a file in DataDir, for one process
 	StoreMemory   = "memory"   // forgets everything when the process ends
+	StoreConsul   = "consul"   // shared by several processes, of which one is active
 )
 
 // Config is all that an operator can set on a metadata process.
@@ -19,8 +21,14 @@ type Config struct {
 	// ListenAddr is where the gRPC server listens; the process that calls
 	// Register decides whether there is one.
 	ListenAddr string
-	// StoreKind is StoreEmbedded or StoreMemory. Unused where Deps.Store is given.
+	// Advertise is where the other metadata processes and all clients reach this
+	// one. Needed where the store is shared.
+	Advertise string
+	// StoreKind is StoreEmbedded, StoreMemory or StoreConsul. Unused where
+	// Deps.Store is given.
 	StoreKind string
+	// Consul says where the store is, for StoreConsul.
+	Consul store.ConsulConfig
 	// DataDir is the folder of the embedded store.
 	DataDir string
 	// FenceTimeout is how long a node or gateway may be silent (C8).
@@ -59,8 +67,12 @@ func (c Config) Validate() error {
 		if c.DataDir == "" {
 			bad("data_dir", "the embedded store needs a folder")
 		}
+	case StoreConsul:
+		if c.Advertise == "" {
+			bad("advertise", "other metadata processes must reach this one")
+		}
 	default:
-		bad("store_kind", "%q is neither %q nor %q", c.StoreKind, StoreEmbedded, StoreMemory)
+		bad("store_kind", "%q is none of %q, %q and %q", c.StoreKind, StoreEmbedded, StoreMemory, StoreConsul)
 	}
 	if c.FenceTimeout < 100*time.Millisecond {
 		bad("fence_timeout", "%s is below 100ms", c.FenceTimeout)
@@ -79,6 +91,7 @@ func (c Config) Validate() error {
 
 func (c Config) controller() controller.Config {
 	return controller.Config{
+		Address:                  c.Advertise,
 		FenceTimeout:             c.FenceTimeout,
 		AckTimeout:               c.AckTimeout,
 		NumPartitions:            c.NumPartitions,

@@ -39,6 +39,7 @@ type Service struct {
 	log        *slog.Logger
 	controller *controller.Controller
 	own        store.Store // closed by Stop; nil where Deps gave the store
+	peers      *peers      // nil where nobody can reach this process
 
 	stopOnce sync.Once
 	stopping chan struct{}
@@ -60,12 +61,17 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	st := deps.Store
 	if st == nil {
 		var err error
-		if st, err = openStore(cfg); err != nil {
+		if st, err = openStore(cfg, s.clk); err != nil {
 			return nil, err
 		}
 		s.own = st
 	}
-	s.controller = controller.New(cfg.controller(), s.clk, s.log, st)
+	shape := cfg.controller()
+	if cfg.Advertise != "" {
+		s.peers = newPeers()
+		shape.Ping = s.peers.ping
+	}
+	s.controller = controller.New(shape, s.clk, s.log, st)
 	if deps.Registerer != nil {
 		if err := s.registerMetrics(deps.Registerer); err != nil {
 			return nil, errors.Join(err, s.closeStore())
@@ -74,11 +80,15 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-func openStore(cfg Config) (store.Store, error) {
-	if cfg.StoreKind == StoreMemory {
+func openStore(cfg Config, clk clock.Clock) (st store.Store, err error) {
+	switch cfg.StoreKind {
+	case StoreMemory:
 		return store.NewMemory(), nil
+	case StoreConsul:
+		st, err = store.NewConsul(cfg.Consul, clk)
+	default:
+		st, err = store.OpenEmbedded(cfg.DataDir)
 	}
-	st, err := store.OpenEmbedded(cfg.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("open metadata store: %w", err)
 	}
@@ -90,7 +100,7 @@ func openStore(cfg Config) (store.Store, error) {
 // cannot; with a shared store it returns at once.
 func (s *Service) Start(ctx context.Context) error {
 	s.controller.Start()
-	if s.own == nil {
+	if s.own == nil || s.cfg.StoreKind == StoreConsul {
 		return nil
 	}
 	if err := s.controller.WaitLeading(ctx); err != nil {
@@ -105,7 +115,7 @@ func (s *Service) Stop(ctx context.Context) error {
 	var err error
 	s.stopOnce.Do(func() {
 		close(s.stopping)
-		err = errors.Join(s.controller.Stop(ctx), s.closeStore())
+		err = errors.Join(s.controller.Stop(ctx), s.closeStore(), s.peers.close())
 	})
 	return err
 }

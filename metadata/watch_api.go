@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -12,6 +13,10 @@ import (
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
 )
+
+// watchBeat is how often a watcher gets a frame where nothing changes, so that
+// it can tell a quiet controller from one that hangs (G2).
+const watchBeat = time.Second
 
 // Watch implements MetadataService. Nothing is queued for a watcher: each frame
 // is the difference between the image that it has and the newest one, so a slow
@@ -24,6 +29,8 @@ func (s *Service) Watch(req *metadatav1.WatchRequest, stream grpc.ServerStreamin
 	if err := s.controller.CheckSeen(stream.Context(), req.GetSeen()); err != nil {
 		return err
 	}
+	beat := s.clk.NewTimer(watchBeat)
+	defer beat.Stop()
 	var last *controller.Image
 	for {
 		changed := s.controller.Changed()
@@ -39,6 +46,11 @@ func (s *Service) Watch(req *metadatav1.WatchRequest, stream grpc.ServerStreamin
 		}
 		select {
 		case <-changed:
+		case <-beat.C():
+			if err := stream.Send(&metadatav1.WatchResponse{Revision: last.Revision}); err != nil {
+				return err
+			}
+			beat.Reset(watchBeat)
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		case <-s.stopping:

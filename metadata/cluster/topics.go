@@ -36,36 +36,37 @@ func (s *State) CheckCreate(name string, partitions, replicationFactor int32, co
 	if partitions < 1 || partitions > MaxPartitions {
 		return errcode.New(errcode.InvalidPartitions, "%d partitions are not within 1 to %d", partitions, MaxPartitions).WithField("partition_count")
 	}
-	if err := checkFactor(int(replicationFactor)); err != nil {
-		return err
+	if replicationFactor < 1 {
+		return errcode.New(errcode.InvalidReplicationFactor, "a replication factor of %d is below 1", replicationFactor).WithField("replication_factor")
 	}
-	_, err := topicconfig.Parse(configs)
-	return err
+	return s.checkConfigs(name, configs)
 }
 
-func checkFactor(n int) error {
-	switch {
-	case n < 1:
-		return errcode.New(errcode.InvalidReplicationFactor, "a replication factor of %d is below 1", n).WithField("replication_factor")
-	case n > maxReplicaFactor:
-		return errcode.New(errcode.InvalidReplicationFactor, "a replication factor of %d was asked for; this version of moldau keeps one replica of each partition", n).
-			WithField("replication_factor").WithHint("Use a replication factor of 1.")
+// checkConfigs checks the overrides of a topic. Those of services are durable
+// and compacted for ever (R15).
+func (s *State) checkConfigs(name string, configs map[string]string) error {
+	parsed, err := topicconfig.Parse(configs)
+	if err != nil || !topicconfig.IsInternal(name) {
+		return err
+	}
+	if !parsed.CleanupCompact || parsed.CleanupDelete || !parsed.Durable {
+		return errcode.New(errcode.PolicyViolation, "topic %q is of the coordinators: it must be compacted and durable", name).WithField("configs")
 	}
 	return nil
 }
 
 func (c CreateTopic) apply(s *State, d *Delta) error {
-	factor := maxReplicaFactor
-	if len(c.Assignment) > 0 {
+	factor := 1
+	if len(c.Assignment) > 0 && len(c.Assignment[0]) > 0 {
 		factor = len(c.Assignment[0])
 	}
 	if err := s.CheckCreate(c.Name, int32(min(len(c.Assignment), MaxPartitions+1)), int32(factor), c.Configs); err != nil {
 		return err
 	}
-	if s.idUsed(c.ID) {
+	if c.ID.IsZero() || s.names[c.ID] != "" || s.Tombstones[c.ID] != nil {
 		return errcode.New(errcode.InvalidArgument, "topic id %s was used before", c.ID)
 	}
-	partitions, err := s.newPartitions(c.Assignment)
+	partitions, err := s.newPartitions(c.Assignment, 0, factor, c.Configs)
 	if err != nil {
 		return err
 	}
@@ -73,44 +74,37 @@ func (c CreateTopic) apply(s *State, d *Delta) error {
 		Name: c.Name, TopicId: c.ID[:], Configs: maps.Clone(c.Configs),
 		Partitions: partitions, CreateTimeMs: c.CreateTimeMs, Version: 1,
 	})
-	d.NewTopic = true
-	s.collisions = maps.Clone(s.collisions)
-	s.collisions[topicconfig.CollisionKey(c.Name)] = c.Name
+	s.collisions, s.names = maps.Clone(s.collisions), maps.Clone(s.names)
+	s.collisions[topicconfig.CollisionKey(c.Name)], s.names[c.ID] = c.Name, c.Name
 	return nil
 }
 
-func (s *State) idUsed(id topicid.ID) bool {
-	if id.IsZero() || s.Tombstones[id] != nil {
-		return true
-	}
-	for _, t := range s.Topics {
-		if topicid.ID(t.TopicId) == id {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *State) newPartitions(assignment [][]int32) ([]*metadatav1.PartitionState, error) {
+// newPartitions makes partitions of first and up; all have factor replicas.
+func (s *State) newPartitions(assignment [][]int32, first, factor int, configs map[string]string) ([]*metadatav1.PartitionState, error) {
+	least := s.configuredMin(configs)
 	partitions := make([]*metadatav1.PartitionState, len(assignment))
 	for i, replicas := range assignment {
-		if err := s.checkReplicas(i, replicas); err != nil {
+		if err := s.checkReplicas(first+i, replicas); err != nil {
 			return nil, err
 		}
-		p := &metadatav1.PartitionState{Replicas: slices.Clone(replicas), Leader: NoLeader}
-		p.Isr = slices.DeleteFunc(slices.Clone(replicas), func(n int32) bool { return !s.Live(n) })
-		if len(p.Isr) == 0 {
-			return nil, errcode.New(errcode.InvalidReplicaAssignment, "no replica of partition %d is on a live node", i)
+		if len(replicas) != factor {
+			return nil, errcode.New(errcode.InvalidReplicaAssignment, "partition %d has %d replicas, and those before it %d", first+i, len(replicas), factor)
 		}
-		p.Leader = s.elect(p)
+		p := &metadatav1.PartitionState{Replicas: slices.Clone(replicas), Isr: replicas, Leader: NoLeader}
+		p.Isr = s.inSync(p, nil)
+		if len(p.Isr) == 0 {
+			return nil, errcode.New(errcode.InvalidReplicaAssignment, "no replica of partition %d is on a live node", first+i)
+		}
+		p.MinInsyncReplicas, p.Leader = effectiveMin(p, least), p.Isr[0]
 		partitions[i] = p
 	}
 	return partitions, nil
 }
 
+// checkReplicas checks one assignment as Kafka does.
 func (s *State) checkReplicas(partition int, replicas []int32) error {
-	if err := checkFactor(len(replicas)); err != nil {
-		return err
+	if len(replicas) == 0 {
+		return errcode.New(errcode.InvalidReplicaAssignment, "partition %d is assigned to no node", partition)
 	}
 	for i, node := range replicas {
 		if s.Nodes[node] == nil {
@@ -152,7 +146,7 @@ func (c AlterTopic) apply(s *State, d *Delta) error {
 		delete(configs, name)
 	}
 	maps.Copy(configs, c.Set)
-	if _, err := topicconfig.Parse(configs); err != nil {
+	if err := s.checkConfigs(c.Name, configs); err != nil {
 		return err
 	}
 	if maps.Equal(configs, t.Configs) {
@@ -160,8 +154,29 @@ func (c AlterTopic) apply(s *State, d *Delta) error {
 	}
 	next := copyTopic(t)
 	next.Configs, next.Version = configs, t.Version+1
+	next.Partitions = s.requireInSync(t, configs)
 	s.putTopic(d, next)
 	return nil
+}
+
+// requireInSync returns a topic's partitions under other overrides (R11).
+func (s *State) requireInSync(t *metadatav1.TopicState, configs map[string]string) []*metadatav1.PartitionState {
+	least := s.configuredMin(configs)
+	var changed []*metadatav1.PartitionState
+	for i, p := range t.Partitions {
+		next := s.settle(p, configs, goal{minISR: effectiveMin(p, least)})
+		if next == p {
+			continue
+		}
+		if changed == nil {
+			changed = slices.Clone(t.Partitions)
+		}
+		changed[i] = next
+	}
+	if changed == nil {
+		return t.Partitions
+	}
+	return changed
 }
 
 // AddPartitions appends partitions to a topic.
@@ -179,6 +194,9 @@ func (s *State) CheckAdd(name string, count int32) (*metadatav1.TopicState, erro
 	if have := len(t.Partitions); int(count) <= have {
 		return nil, errcode.New(errcode.InvalidPartitions, "topic %q has %d partitions; %d is not more", name, have, count).WithField("partition_count")
 	}
+	if topicconfig.IsInternal(name) {
+		return nil, errcode.New(errcode.PolicyViolation, "topic %q has a partition for each shard of the coordinators, for ever", name).WithField("partition_count")
+	}
 	if count > MaxPartitions {
 		return nil, errcode.New(errcode.InvalidPartitions, "%d partitions are more than %d", count, MaxPartitions).WithField("partition_count")
 	}
@@ -194,7 +212,7 @@ func (c AddPartitions) apply(s *State, d *Delta) error {
 	if err != nil {
 		return err
 	}
-	added, err := s.newPartitions(c.Assignment)
+	added, err := s.newPartitions(c.Assignment, have, len(homes(t.Partitions[0])), t.Configs)
 	if err != nil {
 		return err
 	}
@@ -220,27 +238,17 @@ func (c DeleteTopic) apply(s *State, d *Delta) error {
 	if !c.ID.IsZero() && c.ID != id {
 		return errcode.New(errcode.InconsistentTopic, "topic %q has id %s, not %s", c.Name, id, c.ID).WithField("topic_id")
 	}
-	s.Topics = maps.Clone(s.Topics)
+	if topicconfig.IsInternal(c.Name) {
+		return errcode.New(errcode.PolicyViolation, "topic %q is the memory of the coordinators: it cannot be deleted", c.Name).WithField("name")
+	}
+	s.Topics, s.names = maps.Clone(s.Topics), maps.Clone(s.names)
 	delete(s.Topics, c.Name)
+	delete(s.names, id)
 	s.Tombstones = maps.Clone(s.Tombstones)
 	s.Tombstones[id] = &metadatav1.Tombstone{TopicId: t.TopicId, Name: c.Name}
 	s.collisions = maps.Clone(s.collisions)
 	delete(s.collisions, topicconfig.CollisionKey(c.Name))
 	d.Deleted = append(d.Deleted, id)
-	return nil
-}
-
-// ForgetTombstone drops the memory of a deleted topic. To be applied only once
-// no node can hold its data any more.
-type ForgetTombstone struct{ ID topicid.ID }
-
-func (c ForgetTombstone) apply(s *State, d *Delta) error {
-	if s.Tombstones[c.ID] == nil {
-		return nil
-	}
-	s.Tombstones = maps.Clone(s.Tombstones)
-	delete(s.Tombstones, c.ID)
-	d.Forgotten = append(d.Forgotten, c.ID)
 	return nil
 }
 

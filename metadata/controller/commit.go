@@ -35,11 +35,15 @@ func (c *Controller) load(ctx context.Context, lease store.Lease) (*term, error)
 	if err := c.checkEvidence(r); err != nil {
 		return nil, err
 	}
+	r.state.Defaults = c.cfg.Defaults
 	now := c.clk.Now()
 	t := &term{
 		c: c, lease: lease, ctx: ctx, inbox: make(chan func()), done: make(chan struct{}),
-		index: make(map[string]int64, len(pairs)), began: now, lastTick: now,
-		beats: map[int32]time.Time{}, registered: map[int32]int64{}, audited: now,
+		index: make(map[string]int64, len(pairs)), lastTick: now, audited: now, planned: now, balanced: now,
+		nodes: newLiveness(c.cfg.FenceTimeout, now), gateways: newLiveness(c.cfg.FenceTimeout, now),
+		coordinators: newLiveness(c.cfg.FenceTimeout, now),
+		registered:   map[int32]int64{}, seen: map[int32]int64{}, leaving: map[int32]int64{},
+		superseded: map[string]bool{}, deleted: map[topicid.ID]map[int32]bool{},
 		image: &Image{
 			State: r.state, Epoch: lease.Epoch(), Revision: lease.Epoch() << epochShift,
 			Lineage: beginTerm(r.lineage, lease.Epoch(), lease.Fence().Session),

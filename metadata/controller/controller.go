@@ -22,11 +22,12 @@ import (
 
 // Config shapes a controller.
 type Config struct {
-	Address                  string        // where other instances reach this one
-	FenceTimeout             time.Duration // silence that fences a node (C8)
-	AckTimeout               time.Duration // longest wait for gateways to catch up
-	NumPartitions            int32
-	DefaultReplicationFactor int32
+	Address         string        // where other instances reach this one
+	FenceTimeout    time.Duration // silence that fences a node (C8)
+	AckTimeout      time.Duration // longest wait for gateways to catch up
+	Defaults        cluster.Defaults
+	BalanceInterval time.Duration // between looks at leaders and replicas; 0: never
+	MaxMoves        int           // partitions that the controller itself moves at once
 
 	// Ping asks the instance at an address for a sign of life (C7). Nil: there
 	// are no other instances.

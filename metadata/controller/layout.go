@@ -23,6 +23,10 @@ import (
 //	counter/node-epoch      extra: the last epoch granted, 8 bytes
 //	counter/producer-id     extra: the first id of the next block, 8 bytes
 //	node/<id>               extra: its incarnation; payload: NodeState
+//	gateway/<id>            payload: GatewayState
+//	coordinator/<id>        payload: CoordinatorState
+//	shards                  payload: ClusterState with shards alone
+//	settings                payload: ClusterSettings
 //	topic/<id>/root         extra: number of partitions, varint; payload: TopicState without partitions
 //	topic/<id>/shard/<n>    payload: TopicState with partitions [128n, 128n+128) alone
 //	tombstone/<id>          payload: Tombstone
@@ -35,17 +39,21 @@ const (
 	keyLineage    = "lineage"
 	keyNodeEpoch  = "counter/node-epoch"
 	keyProducerID = "counter/producer-id"
+	keyShards     = "shards"
+	keySettings   = "settings"
 	prefixNode    = "node/"
+	prefixGateway = "gateway/"
+	prefixCoord   = "coordinator/"
 	prefixTopic   = "topic/"
 	prefixGrave   = "tombstone/"
 
 	shardSize = 128
 )
 
-func nodeKey(id int32) string       { return fmt.Sprintf("%s%010d", prefixNode, id) }
-func topicKey(id topicid.ID) string { return prefixTopic + hex.EncodeToString(id[:]) + "/" }
-func rootKey(id topicid.ID) string  { return topicKey(id) + "root" }
-func graveKey(id topicid.ID) string { return prefixGrave + hex.EncodeToString(id[:]) }
+func idKey(prefix string, id int32) string { return fmt.Sprintf("%s%010d", prefix, id) }
+func topicKey(id topicid.ID) string        { return prefixTopic + hex.EncodeToString(id[:]) + "/" }
+func rootKey(id topicid.ID) string         { return topicKey(id) + "root" }
+func graveKey(id topicid.ID) string        { return prefixGrave + hex.EncodeToString(id[:]) }
 func shardKey(id topicid.ID, n int) string {
 	return fmt.Sprintf("%sshard/%05d", topicKey(id), n)
 }
@@ -77,6 +85,13 @@ func (w *writer) put(key string, extra []byte, m proto.Message) store.Op {
 
 func (w *writer) remove(key string) store.Op {
 	return store.Op{Kind: store.DeleteCAS, Key: key, Index: w.index[key]}
+}
+
+func (w *writer) putOrRemove(key string, extra []byte, m proto.Message, there bool) store.Op {
+	if there {
+		return w.put(key, extra, m)
+	}
+	return w.remove(key)
 }
 
 // shards returns the ops for what changed in the partitions of a topic.
@@ -114,7 +129,19 @@ func (w *writer) last(old, next *cluster.State, d cluster.Delta) []store.Op {
 		ops = append(ops, w.remove(graveKey(id)))
 	}
 	for _, id := range d.Nodes {
-		ops = append(ops, w.put(nodeKey(id), []byte(next.Incarnations[id]), next.Nodes[id]))
+		ops = append(ops, w.putOrRemove(idKey(prefixNode, id), []byte(next.Incarnations[id]), next.Nodes[id], next.Nodes[id] != nil))
+	}
+	for _, id := range d.Gateways {
+		ops = append(ops, w.putOrRemove(idKey(prefixGateway, id), nil, next.Gateways[id], next.Gateways[id] != nil))
+	}
+	for _, id := range d.Coordinators {
+		ops = append(ops, w.putOrRemove(idKey(prefixCoord, id), nil, next.Coordinators[id], next.Coordinators[id] != nil))
+	}
+	if d.Shards {
+		ops = append(ops, w.put(keyShards, nil, &metadatav1.ClusterState{Shards: next.Shards}))
+	}
+	if d.Settings {
+		ops = append(ops, w.put(keySettings, nil, next.Settings))
 	}
 	if d.NodeEpochs {
 		ops = append(ops, w.put(keyNodeEpoch, number(next.LastNodeEpoch), nil))
@@ -178,6 +205,26 @@ func (r *reader) pair(key string, extra, payload []byte) error {
 		return counter(key, extra, &r.state.LastNodeEpoch)
 	case key == keyProducerID:
 		return counter(key, extra, &r.state.NextProducerID)
+	case key == keySettings:
+		r.state.Settings = &metadatav1.ClusterSettings{}
+		return parse(r.state.Settings)
+	case key == keyShards:
+		all := &metadatav1.ClusterState{}
+		err := parse(all)
+		r.state.Shards = all.Shards
+		return err
+	case strings.HasPrefix(key, prefixGateway):
+		g := &metadatav1.GatewayState{}
+		if err := parse(g); err != nil {
+			return err
+		}
+		r.state.Gateways[g.BrokerId] = g
+	case strings.HasPrefix(key, prefixCoord):
+		c := &metadatav1.CoordinatorState{}
+		if err := parse(c); err != nil {
+			return err
+		}
+		r.state.Coordinators[c.CoordinatorId] = c
 	case strings.HasPrefix(key, prefixNode):
 		n := &metadatav1.NodeState{}
 		if err := parse(n); err != nil {

@@ -2,17 +2,21 @@ package metadataclient
 
 import (
 	"context"
-	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/clock"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/transport"
 )
+
+// Role is what metadata processes are found by.
+const Role = "metadata"
 
 const defaultHeartbeat = 500 * time.Millisecond
 
@@ -28,14 +32,16 @@ type Options struct {
 	GatewayID string
 	// HeartbeatInterval is how often a gateway beats; default 500 ms.
 	HeartbeatInterval time.Duration
-	// Transport shapes the connection that Dial makes.
+	// Transport shapes the connections to metadata processes.
 	Transport transport.DialOptions
+	// Instances tells Dial which metadata processes run, where its target says
+	// discovery.Target(Role).
+	Instances discovery.Source
 }
 
 type client struct {
-	rpc  metadatav1.MetadataServiceClient
-	conn io.Closer // nil for Local
-	opts Options
+	instances *instances
+	opts      Options
 
 	view    atomic.Pointer[View]
 	mu      sync.Mutex
@@ -45,23 +51,37 @@ type client struct {
 	wg     sync.WaitGroup
 }
 
-// Dial returns a Client of the metadata service at a gRPC target. It does not
-// wait for a connection: View is empty until the first state arrived.
+// Dial returns a Client of the metadata processes at target: gRPC targets with
+// commas between, or discovery.Target(Role). It finds out which of them is the
+// controller, and follows when that changes. It does not wait for a connection:
+// View is empty until the first state arrived.
 func Dial(_ context.Context, target string, opts Options) (Client, error) {
-	conn, err := transport.Dial(target, opts.Transport)
-	if err != nil {
-		return nil, err
+	if target == discovery.Target(Role) {
+		if opts.Instances == nil {
+			return nil, errcode.New(errcode.InvalidArgument, "target %s needs a place to look instances up in", target)
+		}
+		return start(newInstances(opts.Transport), opts), nil
 	}
-	return start(metadatav1.NewMetadataServiceClient(conn), conn, opts), nil
+	list := strings.Split(target, ",")
+	for i := range list {
+		if list[i] = strings.TrimSpace(list[i]); list[i] == "" {
+			return nil, errcode.New(errcode.InvalidArgument, "metadata target %q has an empty part", target)
+		}
+	}
+	return start(newInstances(opts.Transport, list...), opts), nil
 }
 
 // Local returns a Client that calls a service of this process directly, with
-// no encoding in between. Close it before the service stops.
+// no encoding in between, while that is the controller. Close it before the
+// service stops.
 func Local(service metadatav1.MetadataServiceServer, opts Options) Client {
-	return start(local{service}, nil, opts)
+	s := newInstances(opts.Transport, thisProcess)
+	s.open[thisProcess] = &instance{address: thisProcess, rpc: local{service}}
+	opts.Instances = nil
+	return start(s, opts)
 }
 
-func start(rpc metadatav1.MetadataServiceClient, conn io.Closer, opts Options) *client {
+func start(known *instances, opts Options) *client {
 	if opts.Clock == nil {
 		opts.Clock = clock.Real()
 	}
@@ -72,9 +92,12 @@ func start(rpc metadatav1.MetadataServiceClient, conn io.Closer, opts Options) *
 		opts.HeartbeatInterval = defaultHeartbeat
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &client{rpc: rpc, conn: conn, opts: opts, changed: make(chan struct{}), cancel: cancel}
+	c := &client{instances: known, opts: opts, changed: make(chan struct{}), cancel: cancel}
 	c.view.Store(emptyView())
 	c.wg.Go(func() { c.watch(ctx) })
+	if opts.Instances != nil {
+		c.wg.Go(func() { c.discover(ctx) })
+	}
 	if opts.GatewayID != "" {
 		c.wg.Go(func() { c.beat(ctx) })
 	}
@@ -114,45 +137,54 @@ func (c *client) show(v *View) {
 func (c *client) Close() error {
 	c.cancel()
 	c.wg.Wait()
-	if c.conn == nil {
-		return nil
-	}
-	return c.conn.Close()
+	return c.instances.close()
 }
 
-// known gives every error a reason.
-func known[T any](resp T, err error) (T, error) {
-	if err != nil {
-		var none T
-		return none, errcode.Of(err)
+// discover keeps the list of instances until ctx ends.
+func (c *client) discover(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := c.opts.Instances.Watch(ctx, Role, func(list []discovery.Instance) {
+			var addresses []string
+			for _, i := range list {
+				addresses = append(addresses, i.Addr)
+			}
+			if len(addresses) > 0 { // nobody is more likely an outage of the catalog than the truth
+				c.instances.know(addresses)
+			}
+		})
+		if ctx.Err() == nil {
+			c.opts.Log.Warn("cannot look up metadata processes", "error", err)
+			c.sleep(ctx, lastBackoff)
+		}
 	}
-	return resp, nil
 }
 
 func (c *client) CreateTopic(ctx context.Context, req *metadatav1.CreateTopicRequest) (*metadatav1.CreateTopicResponse, error) {
-	return known(c.rpc.CreateTopic(ctx, req))
+	return ask(ctx, c, patient, metadatav1.MetadataServiceClient.CreateTopic, req)
 }
 
 func (c *client) AlterTopic(ctx context.Context, req *metadatav1.AlterTopicRequest) (*metadatav1.AlterTopicResponse, error) {
-	return known(c.rpc.AlterTopic(ctx, req))
+	return ask(ctx, c, patient, metadatav1.MetadataServiceClient.AlterTopic, req)
 }
 
 func (c *client) AddPartitions(ctx context.Context, req *metadatav1.AddPartitionsRequest) (*metadatav1.AddPartitionsResponse, error) {
-	return known(c.rpc.AddPartitions(ctx, req))
+	return ask(ctx, c, patient, metadatav1.MetadataServiceClient.AddPartitions, req)
 }
 
 func (c *client) DeleteTopic(ctx context.Context, req *metadatav1.DeleteTopicRequest) (*metadatav1.DeleteTopicResponse, error) {
-	return known(c.rpc.DeleteTopic(ctx, req))
+	return ask(ctx, c, patient, metadatav1.MetadataServiceClient.DeleteTopic, req)
 }
 
 func (c *client) AllocateProducerIds(ctx context.Context, req *metadatav1.AllocateProducerIdsRequest) (*metadatav1.AllocateProducerIdsResponse, error) {
-	return known(c.rpc.AllocateProducerIds(ctx, req))
+	return ask(ctx, c, patient, metadatav1.MetadataServiceClient.AllocateProducerIds, req)
 }
 
 func (c *client) RegisterNode(ctx context.Context, req *metadatav1.RegisterNodeRequest) (*metadatav1.RegisterNodeResponse, error) {
-	return known(c.rpc.RegisterNode(ctx, req))
+	return ask(ctx, c, hasty, metadatav1.MetadataServiceClient.RegisterNode, req)
 }
 
 func (c *client) Heartbeat(ctx context.Context, req *metadatav1.HeartbeatRequest) (*metadatav1.HeartbeatResponse, error) {
-	return known(c.rpc.Heartbeat(ctx, req))
+	ctx, cancel := context.WithTimeout(ctx, beatPatience)
+	defer cancel()
+	return ask(ctx, c, hasty, metadatav1.MetadataServiceClient.Heartbeat, req)
 }

@@ -70,8 +70,8 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 	}
 }
 
-// script serves one list of frames per watch, then breaks the stream; after the
-// last list it stays open.
+// script serves one list of frames per watch, then breaks the stream; at a nil
+// frame it hangs, and after the last list it stays open.
 type script struct {
 	metadatav1.UnimplementedMetadataServiceServer
 
@@ -88,6 +88,10 @@ func (s *script) Watch(_ *metadatav1.WatchRequest, stream grpc.ServerStreamingSe
 	}
 	s.mu.Unlock()
 	for _, f := range frames {
+		if f == nil {
+			<-stream.Context().Done()
+			return stream.Context().Err()
+		}
 		if err := stream.Send(f); err != nil {
 			return err
 		}

@@ -48,6 +48,10 @@ type Client interface {
 type View struct {
 	ClusterID string
 	Revision  int64
+	// Generation grows when an operator accepts that metadata was set back
+	// (C11); TermID names the controller's term.
+	Generation int64
+	TermID     string
 	// Topics by name.
 	Topics map[string]*Topic
 	// TopicsByID holds the same topics.

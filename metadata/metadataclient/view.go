@@ -29,7 +29,7 @@ func (v *View) next(f *metadatav1.WatchResponse) (*View, error) {
 			return nil, fmt.Errorf("metadata is of cluster %s, not %s", s.GetClusterId(), v.ClusterID)
 		}
 		next = *emptyView()
-		next.ClusterID = s.GetClusterId()
+		next.ClusterID, next.Generation, next.TermID = s.GetClusterId(), s.GetGeneration(), s.GetTermId()
 		f = wholeOf(f)
 	} else if v.ClusterID == "" {
 		return nil, fmt.Errorf("the first frame of a watch carries no snapshot")
@@ -51,6 +51,15 @@ func (v *View) next(f *metadatav1.WatchResponse) (*View, error) {
 		next.Settings = settingsOf(s)
 	}
 	return &next, nil
+}
+
+// Position returns how far the view is, for those that must later show it to a
+// store that may have been set back (C11); nil before the first state.
+func (v *View) Position() *metadatav1.Position {
+	if v.Revision == 0 {
+		return nil
+	}
+	return &metadatav1.Position{Generation: v.Generation, Revision: v.Revision, TermId: v.TermID, ClusterId: v.ClusterID}
 }
 
 // wholeOf returns a snapshot as the change from nothing.

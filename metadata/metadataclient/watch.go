@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
@@ -14,15 +15,16 @@ import (
 
 const (
 	firstBackoff = 50 * time.Millisecond
-	lastBackoff  = 2 * time.Second
-	beatPatience = 2 * time.Second
-	maxSnapshot  = 512 << 20 // bytes; a snapshot is one message
+	lastBackoff  = 500 * time.Millisecond
+	beatPatience = time.Second
+	maxSilence   = 3 * time.Second // of the controller, which sends at least a frame each second
+	maxSnapshot  = 512 << 20       // bytes; a snapshot is one message
 )
 
 // watch follows the controller until ctx is done. Each new stream begins with
 // the whole state, so nothing is missed between two.
 func (c *client) watch(ctx context.Context) {
-	backoff := firstBackoff
+	backoff, told := firstBackoff, ""
 	for ctx.Err() == nil {
 		began := c.View().Revision
 		err := c.follow(ctx)
@@ -32,6 +34,10 @@ func (c *client) watch(ctx context.Context) {
 		if c.View().Revision > began {
 			backoff = firstBackoff
 		}
+		if errcode.Is(err, errcode.MetadataRegressed) && err.Error() != told {
+			told = err.Error()
+			c.opts.Log.Error("metadata was set back; what was seen before stays", "error", err)
+		}
 		c.opts.Log.Debug("metadata watch ended, starting anew", "error", err, "backoff", backoff)
 		c.sleep(ctx, backoff/2+rand.N(backoff/2))
 		backoff = min(2*backoff, lastBackoff)
@@ -39,25 +45,52 @@ func (c *client) watch(ctx context.Context) {
 }
 
 func (c *client) follow(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.rpc.Watch(ctx, &metadatav1.WatchRequest{Watcher: c.opts.Watcher, GatewayId: c.opts.GatewayID},
-		grpc.MaxCallRecvMsgSize(maxSnapshot))
+	for hops := 0; ; hops++ {
+		i, err := c.instances.pick()
+		if err != nil {
+			return err
+		}
+		err = c.followAt(ctx, i)
+		if _, elsewhere := c.instances.learn(i, err); !elsewhere || hops == maxHops {
+			return err
+		}
+	}
+}
+
+// followAt shows what one instance sends, until it fails or has been silent for
+// too long: a process that hangs keeps its connections open (G2).
+func (c *client) followAt(ctx context.Context, i *instance) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	alive := c.opts.Clock.AfterFunc(maxSilence, func() {
+		cancel(errcode.New(errcode.NodeUnavailable, "metadata has been silent for %s", maxSilence))
+	})
+	defer alive.Stop()
+	req := &metadatav1.WatchRequest{Watcher: c.opts.Watcher, GatewayId: c.opts.GatewayID, Seen: c.View().Position()}
+	stream, err := i.rpc.Watch(ctx, req, grpc.MaxCallRecvMsgSize(maxSnapshot))
+	for err == nil {
+		var f *metadatav1.WatchResponse
+		if f, err = stream.Recv(); err == nil {
+			alive.Reset(maxSilence)
+			err = c.take(f)
+		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("watch metadata: %w", err)
+}
+
+func (c *client) take(f *metadatav1.WatchResponse) error {
+	if proto.Equal(f, &metadatav1.WatchResponse{Revision: c.View().Revision}) {
+		return nil // a sign of life
+	}
+	next, err := c.View().next(f)
 	if err != nil {
-		return fmt.Errorf("watch metadata: %w", err)
+		return errcode.Wrap(err, errcode.MetadataRegressed, "refused a state")
 	}
-	for {
-		f, err := stream.Recv()
-		if err != nil {
-			return fmt.Errorf("watch metadata: %w", err)
-		}
-		next, err := c.View().next(f)
-		if err != nil {
-			c.opts.Log.Error("refusing what metadata sent", "error", err)
-			return errcode.Wrap(err, errcode.MetadataRegressed, "refused a state")
-		}
-		c.show(next)
-	}
+	c.show(next)
+	return nil
 }
 
 // beat tells the controller that this gateway lives and what it has seen, at
@@ -81,10 +114,7 @@ func (c *client) beat(ctx context.Context) {
 }
 
 func (c *client) beatOnce(ctx context.Context, revision int64) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer c.opts.Clock.AfterFunc(beatPatience, cancel).Stop()
-	_, err := c.rpc.Heartbeat(ctx, &metadatav1.HeartbeatRequest{NodeId: -1, GatewayId: c.opts.GatewayID, Revision: revision})
+	_, err := c.Heartbeat(ctx, &metadatav1.HeartbeatRequest{NodeId: -1, GatewayId: c.opts.GatewayID, Revision: revision})
 	return err
 }
 

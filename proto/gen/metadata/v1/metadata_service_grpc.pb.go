@@ -46,7 +46,8 @@ const (
 // MetadataService is the controller as every other service sees it. Errors
 // carry an ErrorInfo with a moldau.v1.ErrorReason.
 type MetadataServiceClient interface {
-	// Watch streams the state: the whole of it first, then each change.
+	// Watch streams the state: the whole of it first, then each change, and each
+	// second an empty frame where nothing changes.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// RegisterNode registers one incarnation of a storage node (N1). It starts
 	// fenced.
@@ -294,7 +295,8 @@ func (c *metadataServiceClient) Ping(ctx context.Context, in *PingRequest, opts 
 // MetadataService is the controller as every other service sees it. Errors
 // carry an ErrorInfo with a moldau.v1.ErrorReason.
 type MetadataServiceServer interface {
-	// Watch streams the state: the whole of it first, then each change.
+	// Watch streams the state: the whole of it first, then each change, and each
+	// second an empty frame where nothing changes.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// RegisterNode registers one incarnation of a storage node (N1). It starts
 	// fenced.
