@@ -29,6 +29,7 @@ func Serve(r grpc.ServiceRegistrar, s Storage) {
 	desc.Streams = []grpc.StreamDesc{
 		{StreamName: "Append", Handler: serveAppend},
 		{StreamName: "Fetch", Handler: serveFetch},
+		replicateStream,
 	}
 	r.RegisterService(&desc, &server{storage: s})
 }

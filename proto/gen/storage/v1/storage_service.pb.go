@@ -2291,6 +2291,815 @@ func (x *ProducerState) GetTransactionStart() int64 {
 	return 0
 }
 
+// ReplicateRequest is what the follower's node says.
+type ReplicateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who follows; in the first message and in no other.
+	Hello *ReplicaHello `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	// Sessions asked for.
+	Begins []*SessionBegin `protobuf:"bytes,2,rep,name=begins,proto3" json:"begins,omitempty"`
+	// How far sessions have come.
+	Acks []*SessionAck `protobuf:"bytes,3,rep,name=acks,proto3" json:"acks,omitempty"`
+	// Sessions that are over.
+	Ends []*SessionEnd `protobuf:"bytes,4,rep,name=ends,proto3" json:"ends,omitempty"`
+	// Partitions that the node led and has resigned from (R12).
+	Resignations  []*Resignation `protobuf:"bytes,5,rep,name=resignations,proto3" json:"resignations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateRequest) Reset() {
+	*x = ReplicateRequest{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateRequest) ProtoMessage() {}
+
+func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
+func (*ReplicateRequest) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReplicateRequest) GetHello() *ReplicaHello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+func (x *ReplicateRequest) GetBegins() []*SessionBegin {
+	if x != nil {
+		return x.Begins
+	}
+	return nil
+}
+
+func (x *ReplicateRequest) GetAcks() []*SessionAck {
+	if x != nil {
+		return x.Acks
+	}
+	return nil
+}
+
+func (x *ReplicateRequest) GetEnds() []*SessionEnd {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *ReplicateRequest) GetResignations() []*Resignation {
+	if x != nil {
+		return x.Resignations
+	}
+	return nil
+}
+
+// ReplicaHello tells who follows.
+type ReplicaHello struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cluster that the node belongs to.
+	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The node.
+	NodeId int32 `protobuf:"varint,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Its epoch.
+	NodeEpoch int64 `protobuf:"varint,3,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
+	// Bytes of batches that may be under way on the stream, not taken yet.
+	WindowBytes   int64 `protobuf:"varint,4,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaHello) Reset() {
+	*x = ReplicaHello{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaHello) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaHello) ProtoMessage() {}
+
+func (x *ReplicaHello) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaHello.ProtoReflect.Descriptor instead.
+func (*ReplicaHello) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReplicaHello) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ReplicaHello) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *ReplicaHello) GetNodeEpoch() int64 {
+	if x != nil {
+		return x.NodeEpoch
+	}
+	return 0
+}
+
+func (x *ReplicaHello) GetWindowBytes() int64 {
+	if x != nil {
+		return x.WindowBytes
+	}
+	return 0
+}
+
+// SessionBegin asks for one partition (R1).
+type SessionBegin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number by which both sides name the session on this stream. Never used twice
+	// on it.
+	Handle uint32 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,2,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Number of the session; the follower counts upwards.
+	Session uint64 `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"`
+	// Epoch in which the follower follows.
+	LeaderEpoch int32 `protobuf:"varint,5,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	// The offset after the follower's last record.
+	EndOffset int64 `protobuf:"varint,6,opt,name=end_offset,json=endOffset,proto3" json:"end_offset,omitempty"`
+	// The offset before which all is durable at the follower.
+	DurableEndOffset int64 `protobuf:"varint,7,opt,name=durable_end_offset,json=durableEndOffset,proto3" json:"durable_end_offset,omitempty"`
+	// Leader epoch of the follower's last record, or -1.
+	LastEpoch int32 `protobuf:"varint,8,opt,name=last_epoch,json=lastEpoch,proto3" json:"last_epoch,omitempty"`
+	// Bytes of batches that may be under way in the session, not taken yet. The
+	// first batch may be larger.
+	WindowBytes   int64 `protobuf:"varint,9,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionBegin) Reset() {
+	*x = SessionBegin{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionBegin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionBegin) ProtoMessage() {}
+
+func (x *SessionBegin) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionBegin.ProtoReflect.Descriptor instead.
+func (*SessionBegin) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SessionBegin) GetHandle() uint32 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *SessionBegin) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *SessionBegin) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *SessionBegin) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *SessionBegin) GetLeaderEpoch() int32 {
+	if x != nil {
+		return x.LeaderEpoch
+	}
+	return 0
+}
+
+func (x *SessionBegin) GetEndOffset() int64 {
+	if x != nil {
+		return x.EndOffset
+	}
+	return 0
+}
+
+func (x *SessionBegin) GetDurableEndOffset() int64 {
+	if x != nil {
+		return x.DurableEndOffset
+	}
+	return 0
+}
+
+func (x *SessionBegin) GetLastEpoch() int32 {
+	if x != nil {
+		return x.LastEpoch
+	}
+	return 0
+}
+
+func (x *SessionBegin) GetWindowBytes() int64 {
+	if x != nil {
+		return x.WindowBytes
+	}
+	return 0
+}
+
+// SessionAck tells how far the follower is (R5).
+type SessionAck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	Handle uint32 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// The offset after its last record.
+	EndOffset int64 `protobuf:"varint,2,opt,name=end_offset,json=endOffset,proto3" json:"end_offset,omitempty"`
+	// The offset before which all is durable.
+	DurableEndOffset int64 `protobuf:"varint,3,opt,name=durable_end_offset,json=durableEndOffset,proto3" json:"durable_end_offset,omitempty"`
+	// Bytes of batches taken since the session began.
+	TakenBytes    int64 `protobuf:"varint,4,opt,name=taken_bytes,json=takenBytes,proto3" json:"taken_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionAck) Reset() {
+	*x = SessionAck{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionAck) ProtoMessage() {}
+
+func (x *SessionAck) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionAck.ProtoReflect.Descriptor instead.
+func (*SessionAck) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *SessionAck) GetHandle() uint32 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *SessionAck) GetEndOffset() int64 {
+	if x != nil {
+		return x.EndOffset
+	}
+	return 0
+}
+
+func (x *SessionAck) GetDurableEndOffset() int64 {
+	if x != nil {
+		return x.DurableEndOffset
+	}
+	return 0
+}
+
+func (x *SessionAck) GetTakenBytes() int64 {
+	if x != nil {
+		return x.TakenBytes
+	}
+	return 0
+}
+
+// SessionEnd says that the follower gives a session up.
+type SessionEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	Handle        uint32 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionEnd) Reset() {
+	*x = SessionEnd{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionEnd) ProtoMessage() {}
+
+func (x *SessionEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
+func (*SessionEnd) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *SessionEnd) GetHandle() uint32 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+// Resignation says that a node no longer leads a partition.
+type Resignation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TopicId []byte `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Index of the partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// It leads in no epoch before this one.
+	LeaderEpoch   int32 `protobuf:"varint,3,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resignation) Reset() {
+	*x = Resignation{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resignation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resignation) ProtoMessage() {}
+
+func (x *Resignation) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resignation.ProtoReflect.Descriptor instead.
+func (*Resignation) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Resignation) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *Resignation) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Resignation) GetLeaderEpoch() int32 {
+	if x != nil {
+		return x.LeaderEpoch
+	}
+	return 0
+}
+
+// ReplicateResponse is what the leader's node says.
+type ReplicateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What became of sessions that were asked for, or are no more.
+	Answers []*SessionAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// Batches, and how far the leader is.
+	Data []*SessionData `protobuf:"bytes,2,rep,name=data,proto3" json:"data,omitempty"`
+	// The batches, one after the other, in the order of `data`.
+	Batches       []byte `protobuf:"bytes,15,opt,name=batches,proto3" json:"batches,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateResponse) Reset() {
+	*x = ReplicateResponse{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateResponse) ProtoMessage() {}
+
+func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateResponse.ProtoReflect.Descriptor instead.
+func (*ReplicateResponse) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ReplicateResponse) GetAnswers() []*SessionAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *ReplicateResponse) GetData() []*SessionData {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ReplicateResponse) GetBatches() []byte {
+	if x != nil {
+		return x.Batches
+	}
+	return nil
+}
+
+// SessionAnswer is the leader's word on one session.
+type SessionAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	Handle uint32 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// The word.
+	//
+	// Types that are valid to be assigned to Answer:
+	//
+	//	*SessionAnswer_Accept
+	//	*SessionAnswer_Diverge
+	//	*SessionAnswer_Reset_
+	//	*SessionAnswer_Refuse
+	Answer        isSessionAnswer_Answer `protobuf_oneof:"answer"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionAnswer) Reset() {
+	*x = SessionAnswer{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionAnswer) ProtoMessage() {}
+
+func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
+func (*SessionAnswer) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *SessionAnswer) GetHandle() uint32 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *SessionAnswer) GetAnswer() isSessionAnswer_Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *SessionAnswer) GetAccept() *SessionAccept {
+	if x != nil {
+		if x, ok := x.Answer.(*SessionAnswer_Accept); ok {
+			return x.Accept
+		}
+	}
+	return nil
+}
+
+func (x *SessionAnswer) GetDiverge() *EpochEnd {
+	if x != nil {
+		if x, ok := x.Answer.(*SessionAnswer_Diverge); ok {
+			return x.Diverge
+		}
+	}
+	return nil
+}
+
+func (x *SessionAnswer) GetReset_() int64 {
+	if x != nil {
+		if x, ok := x.Answer.(*SessionAnswer_Reset_); ok {
+			return x.Reset_
+		}
+	}
+	return 0
+}
+
+func (x *SessionAnswer) GetRefuse() string {
+	if x != nil {
+		if x, ok := x.Answer.(*SessionAnswer_Refuse); ok {
+			return x.Refuse
+		}
+	}
+	return ""
+}
+
+type isSessionAnswer_Answer interface {
+	isSessionAnswer_Answer()
+}
+
+type SessionAnswer_Accept struct {
+	// The follower's log is a prefix of the leader's.
+	Accept *SessionAccept `protobuf:"bytes,2,opt,name=accept,proto3,oneof"`
+}
+
+type SessionAnswer_Diverge struct {
+	// Where the follower's log and the leader's part: cut, and ask again (R2).
+	Diverge *EpochEnd `protobuf:"bytes,3,opt,name=diverge,proto3,oneof"`
+}
+
+type SessionAnswer_Reset_ struct {
+	// The leader's log starts here, after the follower's end: empty the log, and
+	// ask again.
+	Reset_ int64 `protobuf:"varint,4,opt,name=reset,proto3,oneof"`
+}
+
+type SessionAnswer_Refuse struct {
+	// Why there is no session: name of a moldau.v1.ErrorReason without its prefix.
+	Refuse string `protobuf:"bytes,5,opt,name=refuse,proto3,oneof"`
+}
+
+func (*SessionAnswer_Accept) isSessionAnswer_Answer() {}
+
+func (*SessionAnswer_Diverge) isSessionAnswer_Answer() {}
+
+func (*SessionAnswer_Reset_) isSessionAnswer_Answer() {}
+
+func (*SessionAnswer_Refuse) isSessionAnswer_Answer() {}
+
+// SessionAccept says where data begins.
+type SessionAccept struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Offset from which the leader sends.
+	FromOffset int64 `protobuf:"varint,1,opt,name=from_offset,json=fromOffset,proto3" json:"from_offset,omitempty"`
+	// First offset that is not committed.
+	HighWatermark int64 `protobuf:"varint,2,opt,name=high_watermark,json=highWatermark,proto3" json:"high_watermark,omitempty"`
+	// Earliest offset.
+	LogStartOffset int64 `protobuf:"varint,3,opt,name=log_start_offset,json=logStartOffset,proto3" json:"log_start_offset,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SessionAccept) Reset() {
+	*x = SessionAccept{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionAccept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionAccept) ProtoMessage() {}
+
+func (x *SessionAccept) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionAccept.ProtoReflect.Descriptor instead.
+func (*SessionAccept) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *SessionAccept) GetFromOffset() int64 {
+	if x != nil {
+		return x.FromOffset
+	}
+	return 0
+}
+
+func (x *SessionAccept) GetHighWatermark() int64 {
+	if x != nil {
+		return x.HighWatermark
+	}
+	return 0
+}
+
+func (x *SessionAccept) GetLogStartOffset() int64 {
+	if x != nil {
+		return x.LogStartOffset
+	}
+	return 0
+}
+
+// SessionData brings all that the leader's log holds in [base_offset,
+// end_offset); where they are equal, only how far the leader is.
+type SessionData struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	Handle uint32 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// Where the batches go on.
+	BaseOffset int64 `protobuf:"varint,2,opt,name=base_offset,json=baseOffset,proto3" json:"base_offset,omitempty"`
+	// The offset after them.
+	EndOffset int64 `protobuf:"varint,3,opt,name=end_offset,json=endOffset,proto3" json:"end_offset,omitempty"`
+	// First offset that is not committed.
+	HighWatermark int64 `protobuf:"varint,4,opt,name=high_watermark,json=highWatermark,proto3" json:"high_watermark,omitempty"`
+	// Earliest offset.
+	LogStartOffset int64 `protobuf:"varint,5,opt,name=log_start_offset,json=logStartOffset,proto3" json:"log_start_offset,omitempty"`
+	// Bytes of its batches in `batches`.
+	SizeBytes     int32 `protobuf:"varint,6,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionData) Reset() {
+	*x = SessionData{}
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionData) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionData) ProtoMessage() {}
+
+func (x *SessionData) ProtoReflect() protoreflect.Message {
+	mi := &file_moldau_internal_storage_v1_storage_service_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionData.ProtoReflect.Descriptor instead.
+func (*SessionData) Descriptor() ([]byte, []int) {
+	return file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *SessionData) GetHandle() uint32 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *SessionData) GetBaseOffset() int64 {
+	if x != nil {
+		return x.BaseOffset
+	}
+	return 0
+}
+
+func (x *SessionData) GetEndOffset() int64 {
+	if x != nil {
+		return x.EndOffset
+	}
+	return 0
+}
+
+func (x *SessionData) GetHighWatermark() int64 {
+	if x != nil {
+		return x.HighWatermark
+	}
+	return 0
+}
+
+func (x *SessionData) GetLogStartOffset() int64 {
+	if x != nil {
+		return x.LogStartOffset
+	}
+	return 0
+}
+
+func (x *SessionData) GetSizeBytes() int32 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
 var File_moldau_internal_storage_v1_storage_service_proto protoreflect.FileDescriptor
 
 const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
@@ -2467,7 +3276,73 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\rlast_sequence\x18\x03 \x01(\x05R\flastSequence\x12*\n" +
 	"\x11last_timestamp_ms\x18\x04 \x01(\x03R\x0flastTimestampMs\x12+\n" +
 	"\x11coordinator_epoch\x18\x05 \x01(\x03R\x10coordinatorEpoch\x12+\n" +
-	"\x11transaction_start\x18\x06 \x01(\x03R\x10transactionStart2\xa6\a\n" +
+	"\x11transaction_start\x18\x06 \x01(\x03R\x10transactionStart\"\xd9\x02\n" +
+	"\x10ReplicateRequest\x12>\n" +
+	"\x05hello\x18\x01 \x01(\v2(.moldau.internal.storage.v1.ReplicaHelloR\x05hello\x12@\n" +
+	"\x06begins\x18\x02 \x03(\v2(.moldau.internal.storage.v1.SessionBeginR\x06begins\x12:\n" +
+	"\x04acks\x18\x03 \x03(\v2&.moldau.internal.storage.v1.SessionAckR\x04acks\x12:\n" +
+	"\x04ends\x18\x04 \x03(\v2&.moldau.internal.storage.v1.SessionEndR\x04ends\x12K\n" +
+	"\fresignations\x18\x05 \x03(\v2'.moldau.internal.storage.v1.ResignationR\fresignations\"\x88\x01\n" +
+	"\fReplicaHello\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\x05R\x06nodeId\x12\x1d\n" +
+	"\n" +
+	"node_epoch\x18\x03 \x01(\x03R\tnodeEpoch\x12!\n" +
+	"\fwindow_bytes\x18\x04 \x01(\x03R\vwindowBytes\"\xab\x02\n" +
+	"\fSessionBegin\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\rR\x06handle\x12\x19\n" +
+	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\x05R\tpartition\x12\x18\n" +
+	"\asession\x18\x04 \x01(\x04R\asession\x12!\n" +
+	"\fleader_epoch\x18\x05 \x01(\x05R\vleaderEpoch\x12\x1d\n" +
+	"\n" +
+	"end_offset\x18\x06 \x01(\x03R\tendOffset\x12,\n" +
+	"\x12durable_end_offset\x18\a \x01(\x03R\x10durableEndOffset\x12\x1d\n" +
+	"\n" +
+	"last_epoch\x18\b \x01(\x05R\tlastEpoch\x12!\n" +
+	"\fwindow_bytes\x18\t \x01(\x03R\vwindowBytes\"\x92\x01\n" +
+	"\n" +
+	"SessionAck\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\rR\x06handle\x12\x1d\n" +
+	"\n" +
+	"end_offset\x18\x02 \x01(\x03R\tendOffset\x12,\n" +
+	"\x12durable_end_offset\x18\x03 \x01(\x03R\x10durableEndOffset\x12\x1f\n" +
+	"\vtaken_bytes\x18\x04 \x01(\x03R\n" +
+	"takenBytes\"$\n" +
+	"\n" +
+	"SessionEnd\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\rR\x06handle\"i\n" +
+	"\vResignation\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12!\n" +
+	"\fleader_epoch\x18\x03 \x01(\x05R\vleaderEpoch\"\xaf\x01\n" +
+	"\x11ReplicateResponse\x12C\n" +
+	"\aanswers\x18\x01 \x03(\v2).moldau.internal.storage.v1.SessionAnswerR\aanswers\x12;\n" +
+	"\x04data\x18\x02 \x03(\v2'.moldau.internal.storage.v1.SessionDataR\x04data\x12\x18\n" +
+	"\abatches\x18\x0f \x01(\fR\abatches\"\xea\x01\n" +
+	"\rSessionAnswer\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\rR\x06handle\x12C\n" +
+	"\x06accept\x18\x02 \x01(\v2).moldau.internal.storage.v1.SessionAcceptH\x00R\x06accept\x12@\n" +
+	"\adiverge\x18\x03 \x01(\v2$.moldau.internal.storage.v1.EpochEndH\x00R\adiverge\x12\x16\n" +
+	"\x05reset\x18\x04 \x01(\x03H\x00R\x05reset\x12\x18\n" +
+	"\x06refuse\x18\x05 \x01(\tH\x00R\x06refuseB\b\n" +
+	"\x06answer\"\x81\x01\n" +
+	"\rSessionAccept\x12\x1f\n" +
+	"\vfrom_offset\x18\x01 \x01(\x03R\n" +
+	"fromOffset\x12%\n" +
+	"\x0ehigh_watermark\x18\x02 \x01(\x03R\rhighWatermark\x12(\n" +
+	"\x10log_start_offset\x18\x03 \x01(\x03R\x0elogStartOffset\"\xd5\x01\n" +
+	"\vSessionData\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\rR\x06handle\x12\x1f\n" +
+	"\vbase_offset\x18\x02 \x01(\x03R\n" +
+	"baseOffset\x12\x1d\n" +
+	"\n" +
+	"end_offset\x18\x03 \x01(\x03R\tendOffset\x12%\n" +
+	"\x0ehigh_watermark\x18\x04 \x01(\x03R\rhighWatermark\x12(\n" +
+	"\x10log_start_offset\x18\x05 \x01(\x03R\x0elogStartOffset\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x06 \x01(\x05R\tsizeBytes2\x94\b\n" +
 	"\x0eStorageService\x12_\n" +
 	"\x06Append\x12).moldau.internal.storage.v1.AppendRequest\x1a*.moldau.internal.storage.v1.AppendResponse\x12\\\n" +
 	"\x05Fetch\x12(.moldau.internal.storage.v1.FetchRequest\x1a).moldau.internal.storage.v1.FetchResponse\x12n\n" +
@@ -2476,7 +3351,8 @@ const file_moldau_internal_storage_v1_storage_service_proto_rawDesc = "" +
 	"\x10DescribeReplicas\x123.moldau.internal.storage.v1.DescribeReplicasRequest\x1a4.moldau.internal.storage.v1.DescribeReplicasResponse\x12z\n" +
 	"\x0fOffsetsForEpoch\x122.moldau.internal.storage.v1.OffsetsForEpochRequest\x1a3.moldau.internal.storage.v1.OffsetsForEpochResponse\x12q\n" +
 	"\fWriteMarkers\x12/.moldau.internal.storage.v1.WriteMarkersRequest\x1a0.moldau.internal.storage.v1.WriteMarkersResponse\x12\x80\x01\n" +
-	"\x11DescribeProducers\x124.moldau.internal.storage.v1.DescribeProducersRequest\x1a5.moldau.internal.storage.v1.DescribeProducersResponseB\xeb\x01\n" +
+	"\x11DescribeProducers\x124.moldau.internal.storage.v1.DescribeProducersRequest\x1a5.moldau.internal.storage.v1.DescribeProducersResponse\x12l\n" +
+	"\tReplicate\x12,.moldau.internal.storage.v1.ReplicateRequest\x1a-.moldau.internal.storage.v1.ReplicateResponse(\x010\x01B\xeb\x01\n" +
 	"\x1ecom.moldau.internal.storage.v1B\x13StorageServiceProtoP\x01Z)moldau.dev/proto/gen/storage/v1;storagev1\xa2\x02\x03MIS\xaa\x02\x1aMoldau.Internal.Storage.V1\xca\x02\x1aMoldau\\Internal\\Storage\\V1\xe2\x02&Moldau\\Internal\\Storage\\V1\\GPBMetadata\xea\x02\x1dMoldau::Internal::Storage::V1b\x06proto3"
 
 var (
@@ -2491,7 +3367,7 @@ func file_moldau_internal_storage_v1_storage_service_proto_rawDescGZIP() []byte 
 	return file_moldau_internal_storage_v1_storage_service_proto_rawDescData
 }
 
-var file_moldau_internal_storage_v1_storage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_moldau_internal_storage_v1_storage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_moldau_internal_storage_v1_storage_service_proto_goTypes = []any{
 	(*PartitionError)(nil),            // 0: moldau.internal.storage.v1.PartitionError
 	(*AppendRequest)(nil),             // 1: moldau.internal.storage.v1.AppendRequest
@@ -2528,13 +3404,23 @@ var file_moldau_internal_storage_v1_storage_service_proto_goTypes = []any{
 	(*DescribeProducersResponse)(nil), // 32: moldau.internal.storage.v1.DescribeProducersResponse
 	(*PartitionProducers)(nil),        // 33: moldau.internal.storage.v1.PartitionProducers
 	(*ProducerState)(nil),             // 34: moldau.internal.storage.v1.ProducerState
-	nil,                               // 35: moldau.internal.storage.v1.PartitionError.MetadataEntry
-	(v1.Acks)(0),                      // 36: moldau.v1.Acks
+	(*ReplicateRequest)(nil),          // 35: moldau.internal.storage.v1.ReplicateRequest
+	(*ReplicaHello)(nil),              // 36: moldau.internal.storage.v1.ReplicaHello
+	(*SessionBegin)(nil),              // 37: moldau.internal.storage.v1.SessionBegin
+	(*SessionAck)(nil),                // 38: moldau.internal.storage.v1.SessionAck
+	(*SessionEnd)(nil),                // 39: moldau.internal.storage.v1.SessionEnd
+	(*Resignation)(nil),               // 40: moldau.internal.storage.v1.Resignation
+	(*ReplicateResponse)(nil),         // 41: moldau.internal.storage.v1.ReplicateResponse
+	(*SessionAnswer)(nil),             // 42: moldau.internal.storage.v1.SessionAnswer
+	(*SessionAccept)(nil),             // 43: moldau.internal.storage.v1.SessionAccept
+	(*SessionData)(nil),               // 44: moldau.internal.storage.v1.SessionData
+	nil,                               // 45: moldau.internal.storage.v1.PartitionError.MetadataEntry
+	(v1.Acks)(0),                      // 46: moldau.v1.Acks
 }
 var file_moldau_internal_storage_v1_storage_service_proto_depIdxs = []int32{
-	35, // 0: moldau.internal.storage.v1.PartitionError.metadata:type_name -> moldau.internal.storage.v1.PartitionError.MetadataEntry
+	45, // 0: moldau.internal.storage.v1.PartitionError.metadata:type_name -> moldau.internal.storage.v1.PartitionError.MetadataEntry
 	2,  // 1: moldau.internal.storage.v1.AppendRequest.partitions:type_name -> moldau.internal.storage.v1.AppendPartition
-	36, // 2: moldau.internal.storage.v1.AppendRequest.acks:type_name -> moldau.v1.Acks
+	46, // 2: moldau.internal.storage.v1.AppendRequest.acks:type_name -> moldau.v1.Acks
 	4,  // 3: moldau.internal.storage.v1.AppendResponse.results:type_name -> moldau.internal.storage.v1.AppendResult
 	0,  // 4: moldau.internal.storage.v1.AppendResult.error:type_name -> moldau.internal.storage.v1.PartitionError
 	6,  // 5: moldau.internal.storage.v1.FetchRequest.partitions:type_name -> moldau.internal.storage.v1.FetchPartition
@@ -2561,27 +3447,38 @@ var file_moldau_internal_storage_v1_storage_service_proto_depIdxs = []int32{
 	33, // 26: moldau.internal.storage.v1.DescribeProducersResponse.results:type_name -> moldau.internal.storage.v1.PartitionProducers
 	0,  // 27: moldau.internal.storage.v1.PartitionProducers.error:type_name -> moldau.internal.storage.v1.PartitionError
 	34, // 28: moldau.internal.storage.v1.PartitionProducers.producers:type_name -> moldau.internal.storage.v1.ProducerState
-	1,  // 29: moldau.internal.storage.v1.StorageService.Append:input_type -> moldau.internal.storage.v1.AppendRequest
-	5,  // 30: moldau.internal.storage.v1.StorageService.Fetch:input_type -> moldau.internal.storage.v1.FetchRequest
-	11, // 31: moldau.internal.storage.v1.StorageService.ListOffsets:input_type -> moldau.internal.storage.v1.ListOffsetsRequest
-	15, // 32: moldau.internal.storage.v1.StorageService.DeleteRecords:input_type -> moldau.internal.storage.v1.DeleteRecordsRequest
-	19, // 33: moldau.internal.storage.v1.StorageService.DescribeReplicas:input_type -> moldau.internal.storage.v1.DescribeReplicasRequest
-	22, // 34: moldau.internal.storage.v1.StorageService.OffsetsForEpoch:input_type -> moldau.internal.storage.v1.OffsetsForEpochRequest
-	26, // 35: moldau.internal.storage.v1.StorageService.WriteMarkers:input_type -> moldau.internal.storage.v1.WriteMarkersRequest
-	31, // 36: moldau.internal.storage.v1.StorageService.DescribeProducers:input_type -> moldau.internal.storage.v1.DescribeProducersRequest
-	3,  // 37: moldau.internal.storage.v1.StorageService.Append:output_type -> moldau.internal.storage.v1.AppendResponse
-	7,  // 38: moldau.internal.storage.v1.StorageService.Fetch:output_type -> moldau.internal.storage.v1.FetchResponse
-	13, // 39: moldau.internal.storage.v1.StorageService.ListOffsets:output_type -> moldau.internal.storage.v1.ListOffsetsResponse
-	17, // 40: moldau.internal.storage.v1.StorageService.DeleteRecords:output_type -> moldau.internal.storage.v1.DeleteRecordsResponse
-	20, // 41: moldau.internal.storage.v1.StorageService.DescribeReplicas:output_type -> moldau.internal.storage.v1.DescribeReplicasResponse
-	24, // 42: moldau.internal.storage.v1.StorageService.OffsetsForEpoch:output_type -> moldau.internal.storage.v1.OffsetsForEpochResponse
-	29, // 43: moldau.internal.storage.v1.StorageService.WriteMarkers:output_type -> moldau.internal.storage.v1.WriteMarkersResponse
-	32, // 44: moldau.internal.storage.v1.StorageService.DescribeProducers:output_type -> moldau.internal.storage.v1.DescribeProducersResponse
-	37, // [37:45] is the sub-list for method output_type
-	29, // [29:37] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	36, // 29: moldau.internal.storage.v1.ReplicateRequest.hello:type_name -> moldau.internal.storage.v1.ReplicaHello
+	37, // 30: moldau.internal.storage.v1.ReplicateRequest.begins:type_name -> moldau.internal.storage.v1.SessionBegin
+	38, // 31: moldau.internal.storage.v1.ReplicateRequest.acks:type_name -> moldau.internal.storage.v1.SessionAck
+	39, // 32: moldau.internal.storage.v1.ReplicateRequest.ends:type_name -> moldau.internal.storage.v1.SessionEnd
+	40, // 33: moldau.internal.storage.v1.ReplicateRequest.resignations:type_name -> moldau.internal.storage.v1.Resignation
+	42, // 34: moldau.internal.storage.v1.ReplicateResponse.answers:type_name -> moldau.internal.storage.v1.SessionAnswer
+	44, // 35: moldau.internal.storage.v1.ReplicateResponse.data:type_name -> moldau.internal.storage.v1.SessionData
+	43, // 36: moldau.internal.storage.v1.SessionAnswer.accept:type_name -> moldau.internal.storage.v1.SessionAccept
+	9,  // 37: moldau.internal.storage.v1.SessionAnswer.diverge:type_name -> moldau.internal.storage.v1.EpochEnd
+	1,  // 38: moldau.internal.storage.v1.StorageService.Append:input_type -> moldau.internal.storage.v1.AppendRequest
+	5,  // 39: moldau.internal.storage.v1.StorageService.Fetch:input_type -> moldau.internal.storage.v1.FetchRequest
+	11, // 40: moldau.internal.storage.v1.StorageService.ListOffsets:input_type -> moldau.internal.storage.v1.ListOffsetsRequest
+	15, // 41: moldau.internal.storage.v1.StorageService.DeleteRecords:input_type -> moldau.internal.storage.v1.DeleteRecordsRequest
+	19, // 42: moldau.internal.storage.v1.StorageService.DescribeReplicas:input_type -> moldau.internal.storage.v1.DescribeReplicasRequest
+	22, // 43: moldau.internal.storage.v1.StorageService.OffsetsForEpoch:input_type -> moldau.internal.storage.v1.OffsetsForEpochRequest
+	26, // 44: moldau.internal.storage.v1.StorageService.WriteMarkers:input_type -> moldau.internal.storage.v1.WriteMarkersRequest
+	31, // 45: moldau.internal.storage.v1.StorageService.DescribeProducers:input_type -> moldau.internal.storage.v1.DescribeProducersRequest
+	35, // 46: moldau.internal.storage.v1.StorageService.Replicate:input_type -> moldau.internal.storage.v1.ReplicateRequest
+	3,  // 47: moldau.internal.storage.v1.StorageService.Append:output_type -> moldau.internal.storage.v1.AppendResponse
+	7,  // 48: moldau.internal.storage.v1.StorageService.Fetch:output_type -> moldau.internal.storage.v1.FetchResponse
+	13, // 49: moldau.internal.storage.v1.StorageService.ListOffsets:output_type -> moldau.internal.storage.v1.ListOffsetsResponse
+	17, // 50: moldau.internal.storage.v1.StorageService.DeleteRecords:output_type -> moldau.internal.storage.v1.DeleteRecordsResponse
+	20, // 51: moldau.internal.storage.v1.StorageService.DescribeReplicas:output_type -> moldau.internal.storage.v1.DescribeReplicasResponse
+	24, // 52: moldau.internal.storage.v1.StorageService.OffsetsForEpoch:output_type -> moldau.internal.storage.v1.OffsetsForEpochResponse
+	29, // 53: moldau.internal.storage.v1.StorageService.WriteMarkers:output_type -> moldau.internal.storage.v1.WriteMarkersResponse
+	32, // 54: moldau.internal.storage.v1.StorageService.DescribeProducers:output_type -> moldau.internal.storage.v1.DescribeProducersResponse
+	41, // 55: moldau.internal.storage.v1.StorageService.Replicate:output_type -> moldau.internal.storage.v1.ReplicateResponse
+	47, // [47:56] is the sub-list for method output_type
+	38, // [38:47] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_storage_v1_storage_service_proto_init() }
@@ -2591,13 +3488,19 @@ func file_moldau_internal_storage_v1_storage_service_proto_init() {
 	}
 	file_moldau_internal_storage_v1_storage_service_proto_msgTypes[2].OneofWrappers = []any{}
 	file_moldau_internal_storage_v1_storage_service_proto_msgTypes[6].OneofWrappers = []any{}
+	file_moldau_internal_storage_v1_storage_service_proto_msgTypes[42].OneofWrappers = []any{
+		(*SessionAnswer_Accept)(nil),
+		(*SessionAnswer_Diverge)(nil),
+		(*SessionAnswer_Reset_)(nil),
+		(*SessionAnswer_Refuse)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moldau_internal_storage_v1_storage_service_proto_rawDesc), len(file_moldau_internal_storage_v1_storage_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	StorageService_OffsetsForEpoch_FullMethodName   = "/moldau.internal.storage.v1.StorageService/OffsetsForEpoch"
 	StorageService_WriteMarkers_FullMethodName      = "/moldau.internal.storage.v1.StorageService/WriteMarkers"
 	StorageService_DescribeProducers_FullMethodName = "/moldau.internal.storage.v1.StorageService/DescribeProducers"
+	StorageService_Replicate_FullMethodName         = "/moldau.internal.storage.v1.StorageService/Replicate"
 )
 
 // StorageServiceClient is the client API for StorageService service.
@@ -54,6 +55,11 @@ type StorageServiceClient interface {
 	WriteMarkers(ctx context.Context, in *WriteMarkersRequest, opts ...grpc.CallOption) (*WriteMarkersResponse, error)
 	// DescribeProducers tells of producers that partitions know.
 	DescribeProducers(ctx context.Context, in *DescribeProducersRequest, opts ...grpc.CallOption) (*DescribeProducersResponse, error)
+	// Replicate carries partitions from the node that leads them to one that
+	// follows: one stream for each pair of nodes and direction, many partitions on
+	// it. The follower asks for sessions, the leader pushes. Whoever hears nothing
+	// for five seconds ends the stream; an empty message is a sign of life.
+	Replicate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReplicateRequest, ReplicateResponse], error)
 }
 
 type storageServiceClient struct {
@@ -144,6 +150,19 @@ func (c *storageServiceClient) DescribeProducers(ctx context.Context, in *Descri
 	return out, nil
 }
 
+func (c *storageServiceClient) Replicate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReplicateRequest, ReplicateResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &StorageService_ServiceDesc.Streams[0], StorageService_Replicate_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReplicateRequest, ReplicateResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StorageService_ReplicateClient = grpc.BidiStreamingClient[ReplicateRequest, ReplicateResponse]
+
 // StorageServiceServer is the server API for StorageService service.
 // All implementations must embed UnimplementedStorageServiceServer
 // for forward compatibility.
@@ -169,6 +188,11 @@ type StorageServiceServer interface {
 	WriteMarkers(context.Context, *WriteMarkersRequest) (*WriteMarkersResponse, error)
 	// DescribeProducers tells of producers that partitions know.
 	DescribeProducers(context.Context, *DescribeProducersRequest) (*DescribeProducersResponse, error)
+	// Replicate carries partitions from the node that leads them to one that
+	// follows: one stream for each pair of nodes and direction, many partitions on
+	// it. The follower asks for sessions, the leader pushes. Whoever hears nothing
+	// for five seconds ends the stream; an empty message is a sign of life.
+	Replicate(grpc.BidiStreamingServer[ReplicateRequest, ReplicateResponse]) error
 	mustEmbedUnimplementedStorageServiceServer()
 }
 
@@ -202,6 +226,9 @@ func (UnimplementedStorageServiceServer) WriteMarkers(context.Context, *WriteMar
 }
 func (UnimplementedStorageServiceServer) DescribeProducers(context.Context, *DescribeProducersRequest) (*DescribeProducersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DescribeProducers not implemented")
+}
+func (UnimplementedStorageServiceServer) Replicate(grpc.BidiStreamingServer[ReplicateRequest, ReplicateResponse]) error {
+	return status.Error(codes.Unimplemented, "method Replicate not implemented")
 }
 func (UnimplementedStorageServiceServer) mustEmbedUnimplementedStorageServiceServer() {}
 func (UnimplementedStorageServiceServer) testEmbeddedByValue()                        {}
@@ -368,6 +395,13 @@ func _StorageService_DescribeProducers_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StorageService_Replicate_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(StorageServiceServer).Replicate(&grpc.GenericServerStream[ReplicateRequest, ReplicateResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StorageService_ReplicateServer = grpc.BidiStreamingServer[ReplicateRequest, ReplicateResponse]
+
 // StorageService_ServiceDesc is the grpc.ServiceDesc for StorageService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -408,6 +442,13 @@ var StorageService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _StorageService_DescribeProducers_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Replicate",
+			Handler:       _StorageService_Replicate_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "moldau/internal/storage/v1/storage_service.proto",
 }
