@@ -88,6 +88,7 @@ type Service struct {
 var services = []string{
 	moldauv1.TopicService_ServiceDesc.ServiceName, moldauv1.ProduceService_ServiceDesc.ServiceName,
 	moldauv1.ReadService_ServiceDesc.ServiceName, moldauv1.ClusterService_ServiceDesc.ServiceName,
+	moldauv1.TransactionService_ServiceDesc.ServiceName, moldauv1.OffsetService_ServiceDesc.ServiceName,
 }
 
 // NewService checks cfg and puts the gateway together; nothing listens yet.
@@ -105,7 +106,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
 	server, err := native.NewServer(cfg.native(), native.Deps{
-		Clock: deps.Clock, Log: deps.Log, Metadata: deps.Metadata, Nodes: deps.Nodes, Version: deps.Version,
+		Clock: deps.Clock, Log: deps.Log, Metadata: deps.Metadata, Nodes: deps.Nodes, Version: deps.Version, Coordinators: deps.Coordinators,
 		Tracing: deps.Tracing, Registerer: deps.Registerer,
 	})
 	if err != nil {

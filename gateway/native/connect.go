@@ -27,6 +27,8 @@ func (s *Server) RegisterConnect(server *connect.Server) {
 	moldauv1connect.RegisterProduceServiceHandler(server, connectProduce{s})
 	moldauv1connect.RegisterReadServiceHandler(server, connectRead{s})
 	moldauv1connect.RegisterClusterServiceHandler(server, s)
+	moldauv1connect.RegisterTransactionServiceHandler(server, s)
+	moldauv1connect.RegisterOffsetServiceHandler(server, s)
 }
 
 type connectProduce struct{ *Server }

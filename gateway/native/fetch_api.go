@@ -36,7 +36,7 @@ func (s *Server) Fetch(ctx context.Context, req *moldauv1.FetchRequest) (*moldau
 	id := storageclient.PartitionID{Topic: t.ID, Index: req.GetPartition()}
 	offset := req.GetPosition().GetOffset()
 	if _, given := req.GetPosition().GetAt().(*moldauv1.Position_Offset); !given {
-		places, err := s.resolve(ctx, []storageclient.PartitionID{id}, []*moldauv1.Position{req.GetPosition()})
+		places, err := s.resolve(ctx, []storageclient.PartitionID{id}, []*moldauv1.Position{req.GetPosition()}, req.GetReadCommitted())
 		if err != nil {
 			return nil, err
 		}
@@ -75,12 +75,12 @@ func (s *Server) fetchHeld(ctx context.Context, id storageclient.PartitionID, of
 	least := max(int(req.GetMinBytes()), 1)
 	wait := req.GetMaxWait().AsDuration()
 	want, release := s.reserve(fetchBytes(req), answerTimes)
-	resp, err := s.fetchOne(ctx, id, offset, want, least, 0)
+	resp, err := s.fetchOne(ctx, id, offset, req.GetReadCommitted(), want, least, 0)
 	if err == nil && wait > 0 && len(resp.Results[0].Batches) < least {
 		resp.Release()
 		release()
 		want, release = s.reserve(min(fetchBytes(req), max(leastHeld, least)), answerTimes)
-		resp, err = s.fetchOne(ctx, id, offset, want, least, wait)
+		resp, err = s.fetchOne(ctx, id, offset, req.GetReadCommitted(), want, least, wait)
 	}
 	if err != nil {
 		release()
@@ -92,7 +92,7 @@ func (s *Server) fetchHeld(ctx context.Context, id storageclient.PartitionID, of
 
 // fetchOne asks the leader, and again while the way to it is not clear. The
 // caller releases the response, which has one result without an error.
-func (s *Server) fetchOne(ctx context.Context, id storageclient.PartitionID, offset int64, maxBytes, minBytes int, wait time.Duration) (*storageclient.FetchResponse, error) {
+func (s *Server) fetchOne(ctx context.Context, id storageclient.PartitionID, offset int64, committed bool, maxBytes, minBytes int, wait time.Duration) (*storageclient.FetchResponse, error) {
 	until := s.clk.Now().Add(boundedWait(ctx, s.clk.Now(), wait))
 	tries := s.router.Attempts()
 	for {
@@ -106,7 +106,7 @@ func (s *Server) fetchOne(ctx context.Context, id storageclient.PartitionID, off
 		}
 		resp, err := s.fetchOnce(pollCtx, &storageclient.FetchRequest{
 			Partitions: []storageclient.FetchPartition{{PartitionID: id, Offset: offset, MaxBytes: maxBytes}},
-			MinBytes:   minBytes, MaxBytes: maxBytes, MaxWaitMs: int32(wait.Milliseconds()),
+			MinBytes:   minBytes, MaxBytes: maxBytes, MaxWaitMs: int32(wait.Milliseconds()), ReadCommitted: committed,
 		})
 		cutOff := pollCtx.Err() != nil && ctx.Err() == nil // by Drain: ask once more, without waiting
 		cancel()
@@ -162,22 +162,30 @@ func (s *Server) fetchOnce(ctx context.Context, req *storageclient.FetchRequest)
 // was asked for it gives the first records.
 func (s *Server) fetchResponse(req *moldauv1.FetchRequest, offset int64, in *storageclient.FetchResult, maxBytes int) (*moldauv1.FetchResponse, error) {
 	resp := &moldauv1.FetchResponse{
-		HighWatermark: in.HighWatermark, EarliestOffset: in.LogStartOffset, LeaderEpoch: in.LeaderEpoch, NextOffset: offset, Origin: s.origin(),
+		HighWatermark: in.HighWatermark, EarliestOffset: in.LogStartOffset, LeaderEpoch: in.LeaderEpoch, NextOffset: offset,
+		LastStableOffset: in.LastStableOffset, Origin: s.origin(),
 	}
 	limit := int64(req.GetMaxRecords())
 	if limit == 0 {
 		limit = noLimit
 	}
 	if req.GetAsBatches() {
-		batches, next, err := cutBatches(in.Batches, offset, limit)
+		kept, end, err := dropAborted(in.Batches, in.Aborted)
 		if err != nil {
 			return nil, err
+		}
+		batches, next, err := cutBatches(kept, offset, limit)
+		if err != nil {
+			return nil, err
+		}
+		if len(batches) == len(kept) {
+			next = max(next, end) // past what was dropped at the end
 		}
 		resp.RecordBatches, resp.NextOffset = copied(batches), next
 		return resp, nil
 	}
 	size, most := 0, max(answerTimes*maxBytes, len(in.Batches))
-	next, err := eachRecord(in.Batches, offset, func(r *record.Record) bool {
+	next, err := eachRecord(in.Batches, in.Aborted, offset, func(r *record.Record) bool {
 		resp.Records = append(resp.Records, fromRecord(r))
 		size += sizeOf(r)
 		return int64(len(resp.Records)) < limit && size < most
@@ -196,11 +204,11 @@ const noLimit = int64(1) << 62
 var errEnough = errors.New("enough")
 
 // eachRecord calls fn with the records from offset on, until it returns false,
-// and returns the offset to go on from. Control batches are passed over. The
-// records are lent for the call.
-func eachRecord(batches []byte, offset int64, fn func(*record.Record) bool) (next int64, err error) {
+// and returns the offset to go on from. Control batches are passed over, and
+// those of aborted transactions. The records are lent for the call.
+func eachRecord(batches []byte, all []storageclient.AbortedTransaction, offset int64, fn func(*record.Record) bool) (next int64, err error) {
 	next = offset
-	for len(batches) > 0 {
+	for dropped := newAborted(all); len(batches) > 0; {
 		batch, rest, h, err := record.Next(batches)
 		if errors.Is(err, record.ErrPartial) {
 			return next, nil
@@ -208,10 +216,11 @@ func eachRecord(batches []byte, offset int64, fn func(*record.Record) bool) (nex
 		if err != nil {
 			return next, unreadable(err)
 		}
+		void := dropped.has(batch, &h)
 		if batches = rest; h.NextOffset() <= next {
 			continue
 		}
-		if !h.Control() {
+		if !h.Control() && !void {
 			err = record.ForEach(batch, record.DefaultLimits(), func(r *record.Record) error {
 				if r.Offset < next {
 					return nil

@@ -12,6 +12,8 @@ func (s *Server) RegisterGRPC(r grpc.ServiceRegistrar) {
 	moldauv1.RegisterProduceServiceServer(r, s.ProduceServer())
 	moldauv1.RegisterReadServiceServer(r, readServer{Server: s})
 	moldauv1.RegisterClusterServiceServer(r, s.ClusterServer())
+	moldauv1.RegisterTransactionServiceServer(r, s.TransactionServer())
+	moldauv1.RegisterOffsetServiceServer(r, s.OffsetServer())
 }
 
 // TopicServer is the server as grpc-go and the REST face want it.
@@ -22,6 +24,24 @@ func (s *Server) ProduceServer() moldauv1.ProduceServiceServer { return produceS
 
 // ClusterServer is the server as grpc-go and the REST face want it.
 func (s *Server) ClusterServer() moldauv1.ClusterServiceServer { return clusterServer{Server: s} }
+
+// TransactionServer is the server as grpc-go and the REST face want it.
+func (s *Server) TransactionServer() moldauv1.TransactionServiceServer {
+	return transactionServer{Server: s}
+}
+
+// OffsetServer is the server as grpc-go and the REST face want it.
+func (s *Server) OffsetServer() moldauv1.OffsetServiceServer { return offsetServer{Server: s} }
+
+type transactionServer struct {
+	moldauv1.UnsafeTransactionServiceServer
+	*Server
+}
+
+type offsetServer struct {
+	moldauv1.UnsafeOffsetServiceServer
+	*Server
+}
 
 type topicServer struct {
 	moldauv1.UnsafeTopicServiceServer

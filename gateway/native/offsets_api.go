@@ -51,20 +51,21 @@ func (s *Server) ListOffsets(ctx context.Context, req *moldauv1.ListOffsetsReque
 
 // find looks up what is asked for; a time that no record has gives -1.
 func (s *Server) find(ctx context.Context, ids []storageclient.PartitionID, req *moldauv1.ListOffsetsRequest) ([]storageclient.ListOffsetsResult, error) {
+	committed := req.GetReadCommitted()
 	if req.GetMaxTimestamp() {
-		return s.lookUp(ctx, ids, storageclient.MaxTimestamp)
+		return s.lookUp(ctx, ids, storageclient.MaxTimestamp, committed)
 	}
 	switch at := req.GetPosition().GetAt().(type) {
 	case *moldauv1.Position_Time:
-		return s.lookUp(ctx, ids, at.Time.AsTime().UnixMilli())
+		return s.lookUp(ctx, ids, at.Time.AsTime().UnixMilli(), committed)
 	case *moldauv1.Position_End:
-		return s.lookUp(ctx, ids, storageclient.Latest)
+		return s.lookUp(ctx, ids, storageclient.Latest, committed)
 	case *moldauv1.Position_Offset, *moldauv1.Position_BeforeEnd:
 		positions := make([]*moldauv1.Position, len(ids))
 		for i := range positions {
 			positions[i] = req.GetPosition()
 		}
-		places, err := s.resolve(ctx, ids, positions)
+		places, err := s.resolve(ctx, ids, positions, committed)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +75,7 @@ func (s *Server) find(ctx context.Context, ids []storageclient.PartitionID, req 
 		}
 		return found, nil
 	default:
-		return s.lookUp(ctx, ids, storageclient.Earliest)
+		return s.lookUp(ctx, ids, storageclient.Earliest, committed)
 	}
 }
 
@@ -107,13 +108,14 @@ func checkPosition(p *moldauv1.Position, field string) error {
 // place is where a position is in a partition, and the partition's bounds.
 type place struct{ offset, earliest, latest int64 }
 
-// resolve finds the places of checked positions.
-func (s *Server) resolve(ctx context.Context, ids []storageclient.PartitionID, positions []*moldauv1.Position) ([]place, error) {
-	earliest, err := s.lookUp(ctx, ids, storageclient.Earliest)
+// resolve finds the places of checked positions; committed lets the end be
+// where all transactions are decided.
+func (s *Server) resolve(ctx context.Context, ids []storageclient.PartitionID, positions []*moldauv1.Position, committed bool) ([]place, error) {
+	earliest, err := s.lookUp(ctx, ids, storageclient.Earliest, committed)
 	if err != nil {
 		return nil, err
 	}
-	latest, err := s.lookUp(ctx, ids, storageclient.Latest) // after earliest, so never before it
+	latest, err := s.lookUp(ctx, ids, storageclient.Latest, committed) // after earliest, so never before it
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +128,7 @@ func (s *Server) resolve(ctx context.Context, ids []storageclient.PartitionID, p
 		switch at := pos.GetAt().(type) {
 		case *moldauv1.Position_Offset:
 			p.offset = at.Offset
-			if p.offset < p.earliest || p.offset > p.latest {
+			if p.offset < p.earliest || p.offset > p.latest && !committed { // else the node knows how far it may lie beyond
 				return nil, s.outOfRange(ids[i], *p)
 			}
 		case *moldauv1.Position_BeforeEnd:
@@ -143,7 +145,7 @@ func (s *Server) resolve(ctx context.Context, ids []storageclient.PartitionID, p
 		for j, i := range indexes {
 			some[j] = ids[i]
 		}
-		found, err := s.lookUp(ctx, some, ms)
+		found, err := s.lookUp(ctx, some, ms, committed)
 		if err != nil {
 			return nil, err
 		}
@@ -167,10 +169,10 @@ func (s *Server) outOfRange(id storageclient.PartitionID, p place) error {
 }
 
 // lookUp asks each partition's leader for one offset. The error is the first.
-func (s *Server) lookUp(ctx context.Context, ids []storageclient.PartitionID, timestamp int64) ([]storageclient.ListOffsetsResult, error) {
+func (s *Server) lookUp(ctx context.Context, ids []storageclient.PartitionID, timestamp int64, committed bool) ([]storageclient.ListOffsetsResult, error) {
 	found := make([]storageclient.ListOffsetsResult, len(ids))
 	errs := s.ask(ctx, ids, func(ctx context.Context, l []leaderOf) error {
-		req := &storageclient.ListOffsetsRequest{}
+		req := &storageclient.ListOffsetsRequest{ReadCommitted: committed}
 		for _, p := range l {
 			req.Partitions = append(req.Partitions, storageclient.ListOffsetsPartition{PartitionID: ids[p.index], LeaderEpoch: p.Epoch, Timestamp: timestamp})
 		}

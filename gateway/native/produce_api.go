@@ -77,7 +77,7 @@ func (s *Server) begin(ctx context.Context, req *moldauv1.ProduceRequest) (*prod
 	}
 	for i, e := range p.queued {
 		e.ctx = p.ctx
-		s.lanes.add(storageclient.PartitionID{Topic: t.ID, Index: p.shares[i].partition}, e)
+		s.queueIn(req.GetTransaction(), storageclient.PartitionID{Topic: t.ID, Index: p.shares[i].partition}, e)
 	}
 	return p, nil
 }

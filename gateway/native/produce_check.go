@@ -81,6 +81,9 @@ func (s *Server) checkProduce(req *moldauv1.ProduceRequest) error {
 	if err := checkPlace(req); err != nil {
 		return err
 	}
+	if err := checkTransactional(req); err != nil {
+		return err
+	}
 	if len(req.GetRecordBatch()) > 0 {
 		return s.checkBatchRequest(req)
 	}
@@ -147,8 +150,12 @@ func (s *Server) checkBatchRequest(req *moldauv1.ProduceRequest) error {
 		return errcode.Of(invalidBatch(err)).WithField(field)
 	case len(rest) > 0:
 		return errcode.New(errcode.InvalidRecord, "%d bytes follow the batch", len(rest)).WithField(field)
-	case h.Control() || h.Transactional():
-		return errcode.New(errcode.InvalidRecord, "a client may not send a control or transactional batch here").WithField(field)
+	case h.Control():
+		return errcode.New(errcode.InvalidRecord, "a client may not send a control batch").WithField(field)
+	case h.Transactional() != (req.GetTransaction() != nil):
+		return errcode.New(errcode.InvalidRecord, "a transactional batch goes with a transaction, and no other does").WithField(field)
+	case h.Transactional() && (h.ProducerID != req.GetTransaction().GetProducerId() || int32(h.ProducerEpoch) != req.GetTransaction().GetProducerEpoch()):
+		return errcode.New(errcode.InvalidRecord, "the batch is of producer %d/%d, which is not the transaction's", h.ProducerID, h.ProducerEpoch).WithField(field)
 	case h.Count < 1:
 		return errcode.New(errcode.InvalidRecord, "the batch says that it has %d records", h.Count).WithField(field)
 	}

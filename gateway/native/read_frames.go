@@ -9,12 +9,15 @@ import (
 // deliver sends one partition's part of a poll's answer.
 func (r *reading) deliver(p *readPart, in *storageclient.FetchResult) error {
 	p.highWatermark = in.HighWatermark
+	if r.req.GetReadCommitted() {
+		p.highWatermark = in.LastStableOffset
+	}
 	send := r.sendRecords
 	if r.req.GetAsBatches() {
 		send = r.sendBatches
 	}
 	if len(in.Batches) > 0 {
-		if err := send(p, in.Batches); err != nil {
+		if err := send(p, in.Batches, in.Aborted); err != nil {
 			return err
 		}
 	}
@@ -25,9 +28,9 @@ func (r *reading) deliver(p *readPart, in *storageclient.FetchResult) error {
 // chunk at a time: a reader that does not read holds no more than that. A batch
 // that decompresses to many chunks is decompressed for each, so chunks grow for
 // a reader that takes them.
-func (r *reading) sendRecords(p *readPart, batches []byte) error {
+func (r *reading) sendRecords(p *readPart, batches []byte, all []storageclient.AbortedTransaction) error {
 	for chunk := r.chunk; ; chunk = max(chunk, min(2*chunk, pollBytes)) {
-		frames, next, more, err := r.decode(p, batches, chunk)
+		frames, next, more, err := r.decode(p, batches, all, chunk)
 		if err != nil && len(frames) == 0 {
 			return err
 		}
@@ -48,9 +51,9 @@ func (r *reading) sendRecords(p *readPart, batches []byte) error {
 
 // decode makes a chunk of records from p.next on into frames, and says whether
 // there are more. An until_end stream gets nothing from its end on.
-func (r *reading) decode(p *readPart, batches []byte, chunk int) (frames []*moldauv1.ReadRecords, next int64, more bool, err error) {
+func (r *reading) decode(p *readPart, batches []byte, all []storageclient.AbortedTransaction, chunk int) (frames []*moldauv1.ReadRecords, next int64, more bool, err error) {
 	frame, size, total := r.frame(p), 0, 0
-	next, err = eachRecord(batches, p.next, func(rec *record.Record) bool {
+	next, err = eachRecord(batches, all, p.next, func(rec *record.Record) bool {
 		if rec.Offset >= p.end {
 			return false
 		}
@@ -73,7 +76,11 @@ func (r *reading) decode(p *readPart, batches []byte, chunk int) (frames []*mold
 	return frames, next, more, err
 }
 
-func (r *reading) sendBatches(p *readPart, batches []byte) error {
+func (r *reading) sendBatches(p *readPart, batches []byte, all []storageclient.AbortedTransaction) error {
+	batches, end, err := dropAborted(batches, all)
+	if err != nil {
+		return err
+	}
 	for len(batches) > 0 && r.left > 0 {
 		// whole batches of about frameBytes
 		n, records, next := 0, int64(0), p.next
@@ -96,6 +103,9 @@ func (r *reading) sendBatches(p *readPart, batches []byte) error {
 		if err := r.sendFrame(p, frame, next); err != nil {
 			return err
 		}
+	}
+	if len(batches) == 0 {
+		p.next = max(p.next, end) // past what was dropped at the end
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ type readPart struct {
 	topic         string
 	position      *moldauv1.Position
 	next          int64
-	highWatermark int64
+	highWatermark int64 // of a committed read, the last stable offset
 	end           int64 // where an until_end stream ends
 	caughtUp      bool
 	ended         bool
@@ -195,7 +195,7 @@ func (r *reading) start(ctx context.Context) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, maxFetchWait)
 	defer cancel()
-	places, err := r.s.resolve(bounded, ids, positions)
+	places, err := r.s.resolve(bounded, ids, positions, r.req.GetReadCommitted())
 	if err != nil {
 		return err
 	}
@@ -372,7 +372,7 @@ func (r *reading) poll(ctx context.Context, l routing.Leader, parts []*readPart)
 	ctx, cancel := context.WithCancel(untraced(ctx))
 	p := &poll{node: l.NodeID, parts: parts, cancel: cancel}
 	p.granted, p.free = r.s.reserve(r.wanted(parts), streamTimes)
-	req := &storageclient.FetchRequest{MinBytes: 1, MaxBytes: p.granted, MaxWaitMs: int32(pollWait.Milliseconds())}
+	req := &storageclient.FetchRequest{MinBytes: 1, MaxBytes: p.granted, MaxWaitMs: int32(pollWait.Milliseconds()), ReadCommitted: r.req.GetReadCommitted()}
 	for _, part := range parts {
 		part.polled, part.epoch = true, r.epoch(part)
 		req.Partitions = append(req.Partitions, storageclient.FetchPartition{
@@ -478,7 +478,9 @@ func (r *reading) settle(p *readPart) error {
 
 // reconnect ends the stream with the request that goes on where it ends.
 func (r *reading) reconnect(reason string) error {
-	resume := &moldauv1.ReadRequest{MaxBytes: r.req.GetMaxBytes(), UntilEnd: r.req.GetUntilEnd(), AsBatches: r.req.GetAsBatches()}
+	resume := &moldauv1.ReadRequest{
+		MaxBytes: r.req.GetMaxBytes(), UntilEnd: r.req.GetUntilEnd(), AsBatches: r.req.GetAsBatches(), ReadCommitted: r.req.GetReadCommitted(),
+	}
 	if r.left != noLimit {
 		resume.MaxRecords = r.left
 	}

@@ -20,6 +20,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 
+	"moldau.dev/coordinator/coordinatorclient"
+	"moldau.dev/gateway/guard"
 	"moldau.dev/gateway/routing"
 	"moldau.dev/metadata/metadataclient"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
@@ -52,7 +54,10 @@ type Deps struct {
 	Log      *slog.Logger
 	Metadata metadataclient.Client
 	Nodes    routing.Nodes
-	Version  string
+	// Coordinators are the door to groups and transactions; nil: the cluster has
+	// none.
+	Coordinators coordinatorclient.Coordinator
+	Version      string
 	// Tracing, where set, makes produced records carry their trace.
 	Tracing trace.TracerProvider
 	// Registerer, where set, gets the metrics.
@@ -61,13 +66,18 @@ type Deps struct {
 
 // Server implements every service of moldau.v1.
 type Server struct {
-	cfg     Config
-	clk     clock.Clock
-	log     *slog.Logger
-	meta    metadataclient.Client
-	router  *routing.Router
-	sticky  *routing.Sticky
-	lanes   *lanes
+	cfg    Config
+	clk    clock.Clock
+	log    *slog.Logger
+	meta   metadataclient.Client
+	router *routing.Router
+	sticky *routing.Sticky
+	lanes  *lanes
+	// Of groups and transactions.
+	coordinators coordinatorclient.Coordinator
+	guard        *guard.Guard
+	txnLanes     *txnLanes
+
 	bytes   *semaphore.Weighted // of produces
 	reads   *semaphore.Weighted // of answers to readers
 	version string
@@ -99,6 +109,10 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.polling, s.endPolls = context.WithCancel(s.life)
 	s.lanes = newLanes(s)
+	if s.coordinators = d.Coordinators; s.coordinators == nil {
+		s.coordinators = noCoordinators{}
+	}
+	s.guard, s.txnLanes = guard.New(s.coordinators, d.Clock), &txnLanes{s: s, byKey: map[txnKey]*txnLane{}}
 	return s, nil
 }
 
@@ -121,6 +135,7 @@ func (s *Server) poll(ctx context.Context) (context.Context, context.CancelFunc)
 func (s *Server) Close() {
 	s.end()
 	s.lanes.wg.Wait()
+	s.txnLanes.wg.Wait()
 }
 
 func (s *Server) origin() *moldauv1.Origin { return s.originAt(0) }

@@ -76,7 +76,7 @@ func (s *Server) trim(ctx context.Context, ids []storageclient.PartitionID, part
 
 // tryTrim tells what trim would do.
 func (s *Server) tryTrim(ctx context.Context, ids []storageclient.PartitionID, parts []*moldauv1.TrimPartition) ([]int64, error) {
-	places, err := s.resolve(ctx, ids, make([]*moldauv1.Position, len(ids)))
+	places, err := s.resolve(ctx, ids, make([]*moldauv1.Position, len(ids)), false)
 	if err != nil {
 		return nil, err
 	}

@@ -71,6 +71,8 @@ func NewHandler(s *native.Server, o Options) (http.Handler, error) {
 		moldauv1.RegisterTopicServiceHandlerServer(ctx, mux, s.TopicServer()),
 		moldauv1.RegisterProduceServiceHandlerServer(ctx, mux, s.ProduceServer()),
 		moldauv1.RegisterClusterServiceHandlerServer(ctx, mux, s.ClusterServer()),
+		moldauv1.RegisterTransactionServiceHandlerServer(ctx, mux, s.TransactionServer()),
+		moldauv1.RegisterOffsetServiceHandlerServer(ctx, mux, s.OffsetServer()),
 		moldauv1.RegisterReadServiceHandlerClient(ctx, mux, inProcess{s}),
 	} {
 		if err != nil {

@@ -104,8 +104,14 @@ type ProduceRequest struct {
 	// Append only if the partition ends at this offset, else OFFSET_MISMATCH;
 	// needs `partition`.
 	ExpectedOffset *int64 `protobuf:"varint,8,opt,name=expected_offset,json=expectedOffset,proto3,oneof" json:"expected_offset,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Append within this transaction: readers with `read_committed` see the
+	// records if and when it commits. Needs acks of all. `producer`, where given,
+	// has the handle's producer id and epoch, and makes the request safe to
+	// repeat; without it, abort the transaction after an error that does not say
+	// that nothing was appended.
+	Transaction   *TransactionHandle `protobuf:"bytes,9,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProduceRequest) Reset() {
@@ -192,6 +198,13 @@ func (x *ProduceRequest) GetExpectedOffset() int64 {
 		return *x.ExpectedOffset
 	}
 	return 0
+}
+
+func (x *ProduceRequest) GetTransaction() *TransactionHandle {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
 }
 
 // ProducerSequence places a request in the sequence of one producer.
@@ -722,7 +735,7 @@ var File_moldau_v1_produce_service_proto protoreflect.FileDescriptor
 
 const file_moldau_v1_produce_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmoldau/v1/produce_service.proto\x12\tmoldau.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16moldau/v1/record.proto\"\x81\x03\n" +
+	"\x1fmoldau/v1/produce_service.proto\x12\tmoldau.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16moldau/v1/record.proto\x1a\x1bmoldau/v1/transaction.proto\"\xc1\x03\n" +
 	"\x0eProduceRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12!\n" +
 	"\tpartition\x18\x02 \x01(\x05H\x00R\tpartition\x88\x01\x01\x12+\n" +
@@ -731,7 +744,8 @@ const file_moldau_v1_produce_service_proto_rawDesc = "" +
 	"\x04acks\x18\x05 \x01(\x0e2\x0f.moldau.v1.AcksR\x04acks\x128\n" +
 	"\vcompression\x18\x06 \x01(\x0e2\x16.moldau.v1.CompressionR\vcompression\x127\n" +
 	"\bproducer\x18\a \x01(\v2\x1b.moldau.v1.ProducerSequenceR\bproducer\x12,\n" +
-	"\x0fexpected_offset\x18\b \x01(\x03H\x01R\x0eexpectedOffset\x88\x01\x01B\f\n" +
+	"\x0fexpected_offset\x18\b \x01(\x03H\x01R\x0eexpectedOffset\x88\x01\x01\x12>\n" +
+	"\vtransaction\x18\t \x01(\v2\x1c.moldau.v1.TransactionHandleR\vtransactionB\f\n" +
 	"\n" +
 	"_partitionB\x12\n" +
 	"\x10_expected_offset\"v\n" +
@@ -815,34 +829,36 @@ var file_moldau_v1_produce_service_proto_goTypes = []any{
 	nil,                           // 10: moldau.v1.RangeError.MetadataEntry
 	(*Record)(nil),                // 11: moldau.v1.Record
 	(Compression)(0),              // 12: moldau.v1.Compression
-	(*Origin)(nil),                // 13: moldau.v1.Origin
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*TransactionHandle)(nil),     // 13: moldau.v1.TransactionHandle
+	(*Origin)(nil),                // 14: moldau.v1.Origin
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_moldau_v1_produce_service_proto_depIdxs = []int32{
 	11, // 0: moldau.v1.ProduceRequest.records:type_name -> moldau.v1.Record
 	0,  // 1: moldau.v1.ProduceRequest.acks:type_name -> moldau.v1.Acks
 	12, // 2: moldau.v1.ProduceRequest.compression:type_name -> moldau.v1.Compression
 	2,  // 3: moldau.v1.ProduceRequest.producer:type_name -> moldau.v1.ProducerSequence
-	4,  // 4: moldau.v1.ProduceResponse.results:type_name -> moldau.v1.ProduceResult
-	13, // 5: moldau.v1.ProduceResponse.origin:type_name -> moldau.v1.Origin
-	14, // 6: moldau.v1.ProduceResult.log_append_time:type_name -> google.protobuf.Timestamp
-	5,  // 7: moldau.v1.ProduceResult.error:type_name -> moldau.v1.RangeError
-	10, // 8: moldau.v1.RangeError.metadata:type_name -> moldau.v1.RangeError.MetadataEntry
-	1,  // 9: moldau.v1.ProduceStreamRequest.request:type_name -> moldau.v1.ProduceRequest
-	3,  // 10: moldau.v1.ProduceStreamResponse.response:type_name -> moldau.v1.ProduceResponse
-	5,  // 11: moldau.v1.ProduceStreamResponse.error:type_name -> moldau.v1.RangeError
-	13, // 12: moldau.v1.InitProducerResponse.origin:type_name -> moldau.v1.Origin
-	1,  // 13: moldau.v1.ProduceService.Produce:input_type -> moldau.v1.ProduceRequest
-	6,  // 14: moldau.v1.ProduceService.ProduceStream:input_type -> moldau.v1.ProduceStreamRequest
-	8,  // 15: moldau.v1.ProduceService.InitProducer:input_type -> moldau.v1.InitProducerRequest
-	3,  // 16: moldau.v1.ProduceService.Produce:output_type -> moldau.v1.ProduceResponse
-	7,  // 17: moldau.v1.ProduceService.ProduceStream:output_type -> moldau.v1.ProduceStreamResponse
-	9,  // 18: moldau.v1.ProduceService.InitProducer:output_type -> moldau.v1.InitProducerResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 4: moldau.v1.ProduceRequest.transaction:type_name -> moldau.v1.TransactionHandle
+	4,  // 5: moldau.v1.ProduceResponse.results:type_name -> moldau.v1.ProduceResult
+	14, // 6: moldau.v1.ProduceResponse.origin:type_name -> moldau.v1.Origin
+	15, // 7: moldau.v1.ProduceResult.log_append_time:type_name -> google.protobuf.Timestamp
+	5,  // 8: moldau.v1.ProduceResult.error:type_name -> moldau.v1.RangeError
+	10, // 9: moldau.v1.RangeError.metadata:type_name -> moldau.v1.RangeError.MetadataEntry
+	1,  // 10: moldau.v1.ProduceStreamRequest.request:type_name -> moldau.v1.ProduceRequest
+	3,  // 11: moldau.v1.ProduceStreamResponse.response:type_name -> moldau.v1.ProduceResponse
+	5,  // 12: moldau.v1.ProduceStreamResponse.error:type_name -> moldau.v1.RangeError
+	14, // 13: moldau.v1.InitProducerResponse.origin:type_name -> moldau.v1.Origin
+	1,  // 14: moldau.v1.ProduceService.Produce:input_type -> moldau.v1.ProduceRequest
+	6,  // 15: moldau.v1.ProduceService.ProduceStream:input_type -> moldau.v1.ProduceStreamRequest
+	8,  // 16: moldau.v1.ProduceService.InitProducer:input_type -> moldau.v1.InitProducerRequest
+	3,  // 17: moldau.v1.ProduceService.Produce:output_type -> moldau.v1.ProduceResponse
+	7,  // 18: moldau.v1.ProduceService.ProduceStream:output_type -> moldau.v1.ProduceStreamResponse
+	9,  // 19: moldau.v1.ProduceService.InitProducer:output_type -> moldau.v1.InitProducerResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_moldau_v1_produce_service_proto_init() }
@@ -851,6 +867,7 @@ func file_moldau_v1_produce_service_proto_init() {
 		return
 	}
 	file_moldau_v1_record_proto_init()
+	file_moldau_v1_transaction_proto_init()
 	file_moldau_v1_produce_service_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

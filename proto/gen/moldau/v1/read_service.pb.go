@@ -182,7 +182,10 @@ type FetchRequest struct {
 	// At most this many records; 0 means no limit.
 	MaxRecords int32 `protobuf:"varint,7,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
 	// Answer with whole record batches, as stored, in place of records.
-	AsBatches     bool `protobuf:"varint,8,opt,name=as_batches,json=asBatches,proto3" json:"as_batches,omitempty"`
+	AsBatches bool `protobuf:"varint,8,opt,name=as_batches,json=asBatches,proto3" json:"as_batches,omitempty"`
+	// Only records that no transaction can take back: read up to where all
+	// transactions are decided, without the records of those that aborted.
+	ReadCommitted bool `protobuf:"varint,9,opt,name=read_committed,json=readCommitted,proto3" json:"read_committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +276,13 @@ func (x *FetchRequest) GetAsBatches() bool {
 	return false
 }
 
+func (x *FetchRequest) GetReadCommitted() bool {
+	if x != nil {
+		return x.ReadCommitted
+	}
+	return false
+}
+
 // FetchResponse holds records of one partition.
 type FetchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -290,9 +300,12 @@ type FetchResponse struct {
 	// Epoch of the leader that answered.
 	LeaderEpoch int32 `protobuf:"varint,6,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	// Where the answer came from.
-	Origin        *Origin `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Origin *Origin `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
+	// First offset that cannot be read with `read_committed` yet: all
+	// transactions before it are decided.
+	LastStableOffset int64 `protobuf:"varint,8,opt,name=last_stable_offset,json=lastStableOffset,proto3" json:"last_stable_offset,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *FetchResponse) Reset() {
@@ -374,6 +387,13 @@ func (x *FetchResponse) GetOrigin() *Origin {
 	return nil
 }
 
+func (x *FetchResponse) GetLastStableOffset() int64 {
+	if x != nil {
+		return x.LastStableOffset
+	}
+	return 0
+}
+
 // ReadRequest names what to stream.
 type ReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -388,7 +408,9 @@ type ReadRequest struct {
 	// the stream began.
 	UntilEnd bool `protobuf:"varint,4,opt,name=until_end,json=untilEnd,proto3" json:"until_end,omitempty"`
 	// Send whole record batches, as stored, in place of records.
-	AsBatches     bool `protobuf:"varint,5,opt,name=as_batches,json=asBatches,proto3" json:"as_batches,omitempty"`
+	AsBatches bool `protobuf:"varint,5,opt,name=as_batches,json=asBatches,proto3" json:"as_batches,omitempty"`
+	// Only records that no transaction can take back, as in Fetch.
+	ReadCommitted bool `protobuf:"varint,6,opt,name=read_committed,json=readCommitted,proto3" json:"read_committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +476,13 @@ func (x *ReadRequest) GetUntilEnd() bool {
 func (x *ReadRequest) GetAsBatches() bool {
 	if x != nil {
 		return x.AsBatches
+	}
+	return false
+}
+
+func (x *ReadRequest) GetReadCommitted() bool {
+	if x != nil {
+		return x.ReadCommitted
 	}
 	return false
 }
@@ -1121,7 +1150,10 @@ type ListOffsetsRequest struct {
 	// The place to look up. Absent asks for the start.
 	Position *Position `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
 	// Look up the record with the largest timestamp in place of `position`.
-	MaxTimestamp  bool `protobuf:"varint,4,opt,name=max_timestamp,json=maxTimestamp,proto3" json:"max_timestamp,omitempty"`
+	MaxTimestamp bool `protobuf:"varint,4,opt,name=max_timestamp,json=maxTimestamp,proto3" json:"max_timestamp,omitempty"`
+	// Let the end be where all transactions are decided, as reads with
+	// `read_committed` have it.
+	ReadCommitted bool `protobuf:"varint,5,opt,name=read_committed,json=readCommitted,proto3" json:"read_committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1180,6 +1212,13 @@ func (x *ListOffsetsRequest) GetPosition() *Position {
 func (x *ListOffsetsRequest) GetMaxTimestamp() bool {
 	if x != nil {
 		return x.MaxTimestamp
+	}
+	return false
+}
+
+func (x *ListOffsetsRequest) GetReadCommitted() bool {
+	if x != nil {
+		return x.ReadCommitted
 	}
 	return false
 }
@@ -1324,7 +1363,7 @@ const file_moldau_v1_read_service_proto_rawDesc = "" +
 	"\x03end\x18\x04 \x01(\bH\x00R\x03end\x12\x1f\n" +
 	"\n" +
 	"before_end\x18\x05 \x01(\x03H\x00R\tbeforeEndB\x04\n" +
-	"\x02at\"\xa3\x02\n" +
+	"\x02at\"\xca\x02\n" +
 	"\fFetchRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12/\n" +
@@ -1335,7 +1374,8 @@ const file_moldau_v1_read_service_proto_rawDesc = "" +
 	"\vmax_records\x18\a \x01(\x05R\n" +
 	"maxRecords\x12\x1d\n" +
 	"\n" +
-	"as_batches\x18\b \x01(\bR\tasBatches\"\xa2\x02\n" +
+	"as_batches\x18\b \x01(\bR\tasBatches\x12%\n" +
+	"\x0eread_committed\x18\t \x01(\bR\rreadCommitted\"\xd0\x02\n" +
 	"\rFetchResponse\x12+\n" +
 	"\arecords\x18\x01 \x03(\v2\x11.moldau.v1.RecordR\arecords\x12%\n" +
 	"\x0erecord_batches\x18\x02 \x01(\fR\rrecordBatches\x12\x1f\n" +
@@ -1344,7 +1384,8 @@ const file_moldau_v1_read_service_proto_rawDesc = "" +
 	"\x0ehigh_watermark\x18\x04 \x01(\x03R\rhighWatermark\x12'\n" +
 	"\x0fearliest_offset\x18\x05 \x01(\x03R\x0eearliestOffset\x12!\n" +
 	"\fleader_epoch\x18\x06 \x01(\x05R\vleaderEpoch\x12)\n" +
-	"\x06origin\x18\a \x01(\v2\x11.moldau.v1.OriginR\x06origin\"\xb5\x01\n" +
+	"\x06origin\x18\a \x01(\v2\x11.moldau.v1.OriginR\x06origin\x12,\n" +
+	"\x12last_stable_offset\x18\b \x01(\x03R\x10lastStableOffset\"\xdc\x01\n" +
 	"\vReadRequest\x12,\n" +
 	"\x06topics\x18\x01 \x03(\v2\x14.moldau.v1.ReadTopicR\x06topics\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x05R\bmaxBytes\x12\x1f\n" +
@@ -1352,7 +1393,8 @@ const file_moldau_v1_read_service_proto_rawDesc = "" +
 	"maxRecords\x12\x1b\n" +
 	"\tuntil_end\x18\x04 \x01(\bR\buntilEnd\x12\x1d\n" +
 	"\n" +
-	"as_batches\x18\x05 \x01(\bR\tasBatches\"\xa2\x01\n" +
+	"as_batches\x18\x05 \x01(\bR\tasBatches\x12%\n" +
+	"\x0eread_committed\x18\x06 \x01(\bR\rreadCommitted\"\xa2\x01\n" +
 	"\tReadTopic\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12/\n" +
 	"\bposition\x18\x02 \x01(\v2\x13.moldau.v1.PositionR\bposition\x128\n" +
@@ -1396,14 +1438,15 @@ const file_moldau_v1_read_service_proto_rawDesc = "" +
 	"nextOffset\"W\n" +
 	"\rReadReconnect\x12.\n" +
 	"\x06resume\x18\x01 \x01(\v2\x16.moldau.v1.ReadRequestR\x06resume\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa0\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xc7\x01\n" +
 	"\x12ListOffsetsRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x02 \x03(\x05R\n" +
 	"partitions\x12/\n" +
 	"\bposition\x18\x03 \x01(\v2\x13.moldau.v1.PositionR\bposition\x12#\n" +
-	"\rmax_timestamp\x18\x04 \x01(\bR\fmaxTimestamp\"v\n" +
+	"\rmax_timestamp\x18\x04 \x01(\bR\fmaxTimestamp\x12%\n" +
+	"\x0eread_committed\x18\x05 \x01(\bR\rreadCommitted\"v\n" +
 	"\x13ListOffsetsResponse\x124\n" +
 	"\aoffsets\x18\x01 \x03(\v2\x1a.moldau.v1.PartitionOffsetR\aoffsets\x12)\n" +
 	"\x06origin\x18\x02 \x01(\v2\x11.moldau.v1.OriginR\x06origin\"\xa4\x01\n" +
