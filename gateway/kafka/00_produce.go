@@ -11,11 +11,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"moldau.dev/gateway/routing"
-	"moldau.dev/metadata/metadataclient"
+	"moldau.dev/gateway/guard"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
-	"moldau.dev/services/topicconfig"
 	"moldau.dev/services/topicid"
 	"moldau.dev/storage-node/storageclient"
 )
@@ -30,10 +28,8 @@ import (
 // did not answer; others are not.
 //
 // Where a leader moved while a request was under way, the answer names the new
-// one (KIP-951).
-//
-// Gaps: transactions: a transactional batch is told INVALID_TXN_STATE. No
-// throttling.
+// one (KIP-951). Batches of a transaction are appended once its coordinator has
+// said that the partition is in it; from version 12 on that adds it (KIP-890).
 func produceAPI() api {
 	zero := int16(0)
 	return api{key: keyProduce, name: "Produce", min: 3, max: 13, advertised: &zero, flexible: 9, serve: produce}
@@ -45,11 +41,13 @@ var errSilent = errors.New("a produce without acks failed")
 
 // produced is one Produce request.
 type produced struct {
-	transactional bool
-	acks          int16
-	timeout       time.Duration
-	topics        []producedTopic
-	parts         []producedPart
+	transactionalID string
+	acks            int16
+	timeout         time.Duration
+	topics          []producedTopic
+	parts           []producedPart
+
+	txn *guard.Transaction // of the transactional batches, nil without any
 }
 
 type producedTopic struct {
@@ -67,6 +65,7 @@ type producedPart struct {
 	err    error                   // whose text goes with code
 	header [record.HeaderSize]byte // as it came: nodes write into it
 	safe   bool                    // to send again where it may have been taken
+	inTxn  bool                    // of a transaction
 	epoch  int32                   // of the leader when the request came
 }
 
@@ -78,7 +77,7 @@ const (
 
 func readProduce(req *request) (*produced, error) {
 	r := reader{b: req.body, flexible: req.flexible}
-	p := &produced{transactional: r.string() != nil, acks: r.int16(), timeout: time.Duration(r.int32()) * time.Millisecond}
+	p := &produced{transactionalID: string(r.string()), acks: r.int16(), timeout: time.Duration(r.int32()) * time.Millisecond}
 	topics := max(r.count(), 0)
 	if err := req.room(topics, len(r.b)/smallestTopic); err != nil {
 		return nil, err
@@ -120,7 +119,9 @@ func produce(c *conn, ctx context.Context, req *request) (*response, error) {
 		return nil, err
 	}
 	p.check(c.s.meta.View(), req.version)
+	p.checkTransaction(c.s, req.version)
 	p.append(ctx, c.s)
+	p.translate(req.version)
 	if p.acks != 0 {
 		return p.response(req, c.s.brokers()), nil
 	}
@@ -130,137 +131,6 @@ func produce(c *conn, ctx context.Context, req *request) (*response, error) {
 		}
 	}
 	return nil, nil
-}
-
-// check finds each partition and refuses what no node needs to see.
-func (p *produced) check(view *metadataclient.View, version int16) {
-	var seen map[storageclient.PartitionID]bool
-	if len(p.parts) > 1 {
-		seen = make(map[storageclient.PartitionID]bool, len(p.parts))
-	}
-	parts := p.parts
-	for i := range p.topics {
-		in := &p.topics[i]
-		t, unknown := view.Topics[in.name], kerr.UnknownTopicOrPartition.Code
-		if version >= 13 {
-			t, unknown = view.TopicsByID[in.id], kerr.UnknownTopicID.Code
-		}
-		for j := range parts[:in.parts] {
-			part := &parts[j]
-			switch {
-			case p.acks < -1 || p.acks > 1:
-				part.code = kerr.InvalidRequiredAcks.Code
-			case t == nil:
-				part.code = unknown
-			case topicconfig.IsInternal(t.Name):
-				part.code = kerr.InvalidTopicException.Code
-			default:
-				if part.id, part.code = partitionOf(t, part.index); part.code == 0 {
-					part.epoch = t.Partitions[part.index].LeaderEpoch
-				}
-				part.checkBatch(version, p.transactional)
-			}
-			if part.code != 0 || seen == nil {
-				continue
-			}
-			if seen[part.id] {
-				part.refuse(kerr.InvalidRecord, "a partition takes one batch of a request")
-			}
-			seen[part.id] = true
-		}
-		parts = parts[in.parts:]
-	}
-}
-
-func (part *producedPart) refuse(code *kerr.Error, format string, args ...any) {
-	part.code, part.err = code.Code, errcode.New(errcode.InvalidRecord, format, args...)
-}
-
-// checkBatch looks at what storage cannot know: whether the batch is the only
-// one and of a kind that this version may send (ProduceRequest.validateRecords
-// of Kafka). Storage checks the rest.
-func (part *producedPart) checkBatch(version int16, transactional bool) {
-	if part.code != 0 {
-		return
-	}
-	h, err := record.ParseHeader(part.batch)
-	switch bad, invalid := errors.AsType[*record.InvalidError](err); {
-	case invalid && bad.Reason == record.Corrupt:
-		part.refuse(kerr.CorruptMessage, "%v", bad)
-	case invalid:
-		part.refuse(kerr.InvalidRecord, "%v", bad)
-	case err != nil || h.Size() > len(part.batch):
-		part.refuse(kerr.InvalidRecord, "not one whole record batch")
-	case h.Size() < len(part.batch):
-		part.refuse(kerr.InvalidRecord, "more than one record batch")
-	case version < 7 && h.Codec() == record.Zstd:
-		part.refuse(kerr.UnsupportedCompressionType, "zstd needs Produce 7")
-	case h.Transactional() || transactional:
-		part.refuse(kerr.InvalidTxnState, "no transaction is open: this cluster has none yet")
-	default:
-		part.safe = h.Idempotent()
-		part.header = [record.HeaderSize]byte(part.batch)
-	}
-}
-
-var acksOf = map[int16]storageclient.Acks{-1: storageclient.AcksAll, 0: storageclient.AcksNone, 1: storageclient.AcksLeader}
-
-const (
-	// leastTimeout leaves room for a disk to sync: Kafka's timeout is for
-	// replicas alone.
-	leastTimeout = time.Second
-	mostTimeout  = 10 * time.Minute
-)
-
-// append sends each node its batches in one call, and again what did not reach
-// the leader.
-func (p *produced) append(ctx context.Context, s *Server) {
-	ctx, cancel := context.WithTimeout(ctx, min(max(p.timeout, leastTimeout), mostTimeout))
-	defer cancel()
-	var ids []storageclient.PartitionID
-	var indexes []int
-	for i := range p.parts {
-		if p.parts[i].code == 0 {
-			ids, indexes = append(ids, p.parts[i].id), append(indexes, i)
-		}
-	}
-	if len(ids) == 0 {
-		return
-	}
-	part := func(i int) *producedPart { return &p.parts[indexes[i]] }
-	errs := s.ask(ctx, ids, func(i int) bool { return part(i).safe }, func(ctx context.Context, targets []target) error {
-		req := &storageclient.AppendRequest{Acks: acksOf[p.acks], Partitions: make([]storageclient.AppendPartition, len(targets))}
-		for i := range targets {
-			one := part(targets[i].index)
-			copy(one.batch, one.header[:]) // a try before may have left its marks
-			req.Partitions[i] = storageclient.AppendPartition{PartitionID: one.id, LeaderEpoch: targets[i].Epoch, Batch: one.batch}
-		}
-		resp, err := targets[0].Append(ctx, req)
-		if err != nil {
-			return err
-		}
-		if err := sameCount(len(resp.Results), len(targets)); err != nil {
-			return err
-		}
-		for i := range resp.Results {
-			part(targets[i].index).result, targets[i].err = resp.Results[i], resp.Results[i].Err
-		}
-		return nil
-	})
-	for i, err := range errs {
-		if err != nil {
-			part(i).code, part(i).err = produceCodeOf(err), err
-		}
-	}
-}
-
-// produceCodeOf is dataCodeOf, but that a producer whose node does not answer
-// shall look for the leader again.
-func produceCodeOf(err error) int16 {
-	if routing.Unreachable(err) && !errcode.Is(err, errcode.RequestTimedOut) {
-		return kerr.NotLeaderForPartition.Code
-	}
-	return dataCodeOf(err)
 }
 
 func (p *produced) response(req *request, b *brokers) *response {

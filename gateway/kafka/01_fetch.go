@@ -17,12 +17,13 @@ import (
 // Versions 4–18, with sessions (KIP-227) from 7 on and topics by id from 13
 // on. The first batch is given whatever its size (KIP-74); min_bytes counts
 // over all partitions and up to the high watermark; an error answers at once.
-// Leader epochs are compared with those that Metadata shows (KIP-320). Batches
-// go from storage's buffers to the socket.
+// Leader epochs are compared with those that Metadata shows (KIP-320), and where
+// a client's last record is of another epoch than the log's, the answer is where
+// they part (KIP-595, 12 on). Committed reads end at the last stable offset and
+// come with what was aborted, by first offset; others with null. Batches go from
+// storage's buffers to the socket.
 //
-// Gaps: nothing is ever aborted, so the list of aborted transactions is empty
-// for committed reads, else null. No diverging epochs: nothing is truncated
-// while one replica holds a partition. No reading from followers (KIP-392).
+// Gaps: no reading from followers (KIP-392).
 func fetchAPI() api {
 	return api{key: 1, name: "Fetch", min: 4, max: 18, flexible: 12, serve: fetch}
 }
@@ -61,6 +62,7 @@ type partKey struct {
 type fetchPart struct {
 	partKey
 	epoch    int32
+	last     int32 // epoch of the client's last record, or -1
 	offset   int64
 	maxBytes int
 
@@ -141,13 +143,13 @@ func (f *fetched) readTopics(req *request, r *reader, part func(partKey)) error 
 
 func readFetchPart(r *reader, k partKey, version int16) fetchPart {
 	k.index = r.int32()
-	p := fetchPart{partKey: k, epoch: -1}
+	p := fetchPart{partKey: k, epoch: -1, last: -1}
 	if version >= 9 {
 		p.epoch = r.int32()
 	}
 	p.offset = r.int64()
 	if version >= 12 {
-		r.int32() // last fetched epoch
+		p.last = r.int32()
 	}
 	if version >= 5 {
 		r.int64() // log start of a follower
@@ -343,16 +345,31 @@ func (f *fetched) writePart(w *writer, p *fetchPart, batches []insert) []insert 
 	} else {
 		w.b = append(w.b, r.Batches...)
 	}
-	if p.hint != nil && w.flexible {
+	switch {
+	case r.Diverging != nil && w.flexible:
+		writeDiverging(w, r.Diverging)
+	case p.hint != nil && w.flexible:
 		p.hint.write(w, currentLeaderTag)
-	} else {
+	default:
 		w.noTags()
 	}
 	return batches
 }
 
-// currentLeaderTag holds the hint in a partition of a Fetch response.
-const currentLeaderTag = 1
+// The tags of a partition of a Fetch response: where logs part, and the hint.
+const (
+	divergingTag     = 0
+	currentLeaderTag = 1
+)
+
+func writeDiverging(w *writer, end *storageclient.EpochEnd) {
+	w.uvarint(1) // one tagged field
+	w.uvarint(divergingTag)
+	w.uvarint(4 + 8 + 1)
+	w.int32(end.Epoch)
+	w.int64(end.EndOffset)
+	w.noTags()
+}
 
 // writeEndpoints ends the response: with the addresses of the leaders that were
 // hinted at (KIP-951).

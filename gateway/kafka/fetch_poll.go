@@ -147,6 +147,9 @@ func (g *pollGroup) request(f *fetched, minBytes, maxBytes int, wait time.Durati
 		req.Partitions[i] = storageclient.FetchPartition{
 			PartitionID: part.where, LeaderEpoch: g.epoch[i], Offset: part.offset, MaxBytes: part.maxBytes,
 		}
+		if part.last >= 0 {
+			req.Partitions[i].LastFetchedEpoch = &part.last
+		}
 	}
 	return req
 }
@@ -203,9 +206,10 @@ func (p *poll) size() (n int) {
 	return n
 }
 
+// failed tells whether a partition has something to say at once.
 func (p *poll) failed() bool {
 	for _, part := range p.parts {
-		if part.code != 0 {
+		if part.code != 0 || part.result.Diverging != nil {
 			return true
 		}
 	}

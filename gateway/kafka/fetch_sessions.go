@@ -163,14 +163,15 @@ func (sess *session) update(f *fetched) {
 	}
 	for i := range f.parts {
 		p := &f.parts[i]
-		have, known := at[p.partKey]
-		if !known {
+		have, there := at[p.partKey]
+		if !there {
 			at[p.partKey] = len(sess.parts)
 			p.told.highWatermark, p.told.logStart = -1, -1
 			sess.parts = append(sess.parts, p)
 			continue
 		}
-		sess.parts[have].epoch, sess.parts[have].offset, sess.parts[have].maxBytes = p.epoch, p.offset, p.maxBytes
+		known := sess.parts[have]
+		known.epoch, known.last, known.offset, known.maxBytes = p.epoch, p.last, p.offset, p.maxBytes
 	}
 	for _, k := range f.forgotten {
 		if i, known := at[k]; known {
@@ -191,14 +192,14 @@ func (sess *session) update(f *fetched) {
 }
 
 // changed returns the partitions to tell of: all at first, then those with
-// records, an error or a bound that moved.
+// records, an error, a divergence or a bound that moved.
 func (sess *session) changed(all bool) []*fetchPart {
 	if all {
 		return sess.parts
 	}
 	var out []*fetchPart
 	for _, p := range sess.parts {
-		if len(p.result.Batches) > 0 || p.code != 0 ||
+		if len(p.result.Batches) > 0 || p.code != 0 || p.result.Diverging != nil ||
 			p.result.HighWatermark != p.told.highWatermark || p.result.LogStartOffset != p.told.logStart {
 			out = append(out, p)
 		}

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"moldau.dev/coordinator/coordinatorclient"
+	"moldau.dev/gateway/guard"
 	"moldau.dev/gateway/routing"
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/clock"
@@ -81,6 +82,7 @@ type Server struct {
 	sessions *sessions
 
 	coordinators coordinatorclient.Client // nil: none
+	guard        *guard.Guard
 
 	host string // advertised
 	port int32
@@ -108,7 +110,7 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, nodes: d.Nodes, metrics: m,
 		router: routing.NewRouter(d.Metadata, d.Nodes, d.Clock), memory: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		coordinators: d.Coordinators, ids: newProducerIDs(d.Metadata), sessions: newSessions(d.Clock), conns: map[*conn]struct{}{},
+		coordinators: d.Coordinators, guard: guard.New(d.Coordinators, d.Clock), ids: newProducerIDs(d.Metadata), sessions: newSessions(d.Clock), conns: map[*conn]struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.polling, s.endPolls = context.WithCancel(s.life)
