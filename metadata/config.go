@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"moldau.dev/metadata/controller"
-	"moldau.dev/metadata/store"
+	"moldau.dev/services/discovery"
 )
 
 // Kinds of store.
@@ -28,7 +28,7 @@ type Config struct {
 	// Deps.Store is given.
 	StoreKind string
 	// Consul says where the store is, for StoreConsul.
-	Consul store.ConsulConfig
+	Consul discovery.ConsulConfig
 	// DataDir is the folder of the embedded store.
 	DataDir string
 	// FenceTimeout is how long a node or gateway may be silent (C8).

@@ -13,9 +13,10 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"moldau.dev/services/clock"
+	"moldau.dev/services/discovery"
 )
 
-// The keys below ConsulConfig.Prefix (C12).
+// The keys below the prefix of the cluster (C12).
 const (
 	consulLock  = "ctl/lock"  // held by the controller's session; value: holderValue
 	consulEpoch = "ctl/epoch" // the last controller epoch, sealed
@@ -27,17 +28,6 @@ const (
 	blockingWait    = 10 * time.Second // for which Consul holds a blocking query
 	blockingGrace   = 5 * time.Second  // on top: Consul adds a sixteenth, and its answer may be slow
 )
-
-// ConsulConfig says which Consul holds the truth, and where in it.
-type ConsulConfig struct {
-	// Address of an agent: host:port, or a URL with http, https or unix. TLS is
-	// shaped by Consul's own variables, such as CONSUL_CACERT.
-	Address string
-	// Token of Consul's access control; empty is none, or CONSUL_HTTP_TOKEN.
-	Token string
-	// Prefix of all keys. It ends with a slash and does not begin with one.
-	Prefix string
-}
 
 // Consul is a Store in the key-value store of a Consul cluster. Many processes
 // share one truth: who holds the lock alone writes, and proves in each
@@ -57,32 +47,14 @@ type Consul struct {
 }
 
 // NewConsul returns a store that reaches Consul when first used.
-func NewConsul(cfg ConsulConfig, clk clock.Clock) (*Consul, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	shape := api.DefaultConfig()
-	shape.Address = cfg.Address
-	if cfg.Token != "" {
-		shape.Token = cfg.Token
-	}
-	client, err := api.NewClient(shape)
+func NewConsul(cfg discovery.ConsulConfig, clk clock.Clock) (*Consul, error) {
+	client, err := cfg.Client()
 	if err != nil {
-		return nil, fmt.Errorf("consul at %s: %w", cfg.Address, err)
+		return nil, fmt.Errorf("store: %w", err)
 	}
 	c := &Consul{client: client, prefix: cfg.Prefix, clk: clk, rate: newPacer(clk), leases: map[Fence]*consulLease{}}
 	c.closed, c.close = context.WithCancel(context.Background())
 	return c, nil
-}
-
-func (c ConsulConfig) validate() error {
-	if c.Address == "" {
-		return errors.New("consul: no address")
-	}
-	if !strings.HasSuffix(c.Prefix, "/") || strings.HasPrefix(c.Prefix, "/") || strings.Contains(c.Prefix, "//") {
-		return fmt.Errorf("consul: prefix %q is not like moldau/", c.Prefix)
-	}
-	return nil
 }
 
 // List implements Store.

@@ -13,6 +13,7 @@ import (
 	"moldau.dev/metadata/store"
 	"moldau.dev/metadata/store/storetest"
 	"moldau.dev/services/clock"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/test/consultest"
 )
 
@@ -254,7 +255,7 @@ func TestUnreachableConsul(t *testing.T) {
 func TestAccessControl(t *testing.T) {
 	agent := consultest.Start(t, `acl { enabled = true  default_policy = "deny"  tokens { initial_management = "root"  agent = "root" } }`)
 	open := func(token string) *store.Consul {
-		s, err := store.NewConsul(store.ConsulConfig{Address: agent.Addr(), Prefix: prefix, Token: token}, clock.Real())
+		s, err := store.NewConsul(discovery.ConsulConfig{Address: agent.Addr(), Prefix: prefix, Token: token}, clock.Real())
 		if err != nil {
 			t.Fatal(err)
 		}

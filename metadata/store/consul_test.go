@@ -10,12 +10,13 @@ import (
 	"moldau.dev/metadata/store"
 	"moldau.dev/metadata/store/storetest"
 	"moldau.dev/services/clock"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/test/consultest"
 )
 
 func reach(t *testing.T, a *consultest.Agent, prefix string) *store.Consul {
 	t.Helper()
-	c, err := store.NewConsul(store.ConsulConfig{Address: a.Addr(), Prefix: prefix}, clock.Real())
+	c, err := store.NewConsul(discovery.ConsulConfig{Address: a.Addr(), Prefix: prefix}, clock.Real())
 	if err != nil {
 		t.Fatal(err)
 	}

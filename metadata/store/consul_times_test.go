@@ -47,14 +47,3 @@ func TestPacerLetsTwoPassAndThenPaces(t *testing.T) {
 		t.Errorf("after a minute of rest it waits %s", got)
 	}
 }
-
-func TestConsulSettingsAreChecked(t *testing.T) {
-	for _, bad := range []ConsulConfig{
-		{Prefix: "moldau/"}, {Address: "x:1"}, {Address: "x:1", Prefix: "moldau"},
-		{Address: "x:1", Prefix: "/moldau/"}, {Address: "x:1", Prefix: "a//"}, {Address: "ftp://x:1", Prefix: "moldau/"},
-	} {
-		if _, err := NewConsul(bad, clock.Real()); err == nil {
-			t.Errorf("%+v passed", bad)
-		}
-	}
-}
