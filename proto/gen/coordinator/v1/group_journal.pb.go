@@ -93,7 +93,10 @@ type ClassicGroupRecord struct {
 	StateTimeMs int64 `protobuf:"varint,5,opt,name=state_time_ms,json=stateTimeMs,proto3" json:"state_time_ms,omitempty"`
 	// Members in the order in which they joined; a group without any is Empty, one
 	// with members Stable.
-	Members       []*ClassicMemberRecord `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*ClassicMemberRecord `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
+	// The members must join again: the group was a consumer group, and what they
+	// are assigned here is not what they hold yet.
+	Unsettled     bool `protobuf:"varint,7,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -168,6 +171,13 @@ func (x *ClassicGroupRecord) GetMembers() []*ClassicMemberRecord {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *ClassicGroupRecord) GetUnsettled() bool {
+	if x != nil {
+		return x.Unsettled
+	}
+	return false
 }
 
 // ClassicMemberRecord is one member of a classic group.
@@ -876,7 +886,7 @@ var File_moldau_internal_coordinator_v1_group_journal_proto protoreflect.FileDes
 
 const file_moldau_internal_coordinator_v1_group_journal_proto_rawDesc = "" +
 	"\n" +
-	"2moldau/internal/coordinator/v1/group_journal.proto\x12\x1emoldau.internal.coordinator.v1\x1a*moldau/internal/coordinator/v1/group.proto\"\x8e\x02\n" +
+	"2moldau/internal/coordinator/v1/group_journal.proto\x12\x1emoldau.internal.coordinator.v1\x1a*moldau/internal/coordinator/v1/group.proto\"\xac\x02\n" +
 	"\x12ClassicGroupRecord\x12#\n" +
 	"\rprotocol_type\x18\x01 \x01(\tR\fprotocolType\x12\x1e\n" +
 	"\n" +
@@ -885,7 +895,8 @@ const file_moldau_internal_coordinator_v1_group_journal_proto_rawDesc = "" +
 	"\rprotocol_name\x18\x03 \x01(\tR\fprotocolName\x12\x1b\n" +
 	"\tleader_id\x18\x04 \x01(\tR\bleaderId\x12\"\n" +
 	"\rstate_time_ms\x18\x05 \x01(\x03R\vstateTimeMs\x12M\n" +
-	"\amembers\x18\x06 \x03(\v23.moldau.internal.coordinator.v1.ClassicMemberRecordR\amembers\"\xd9\x02\n" +
+	"\amembers\x18\x06 \x03(\v23.moldau.internal.coordinator.v1.ClassicMemberRecordR\amembers\x12\x1c\n" +
+	"\tunsettled\x18\a \x01(\bR\tunsettled\"\xd9\x02\n" +
 	"\x13ClassicMemberRecord\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
