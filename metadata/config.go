@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"moldau.dev/metadata/cluster"
 	"moldau.dev/metadata/controller"
 	"moldau.dev/services/discovery"
 )
@@ -40,6 +41,16 @@ type Config struct {
 	// DefaultReplicationFactor is default.replication.factor: what
 	// replication_factor 0 means.
 	DefaultReplicationFactor int32
+	// MinInsyncReplicas is min.insync.replicas of topics that do not say.
+	MinInsyncReplicas int32
+	// CoordinatorShards is offsets.topic.num.partitions: how many shards the
+	// first coordinator of a cluster brings into being, for ever.
+	CoordinatorShards int32
+	// BalanceInterval is how often the controller looks whether leaders and
+	// replicas are spread evenly; 0 is never.
+	BalanceInterval time.Duration
+	// MaxMoves is how many partitions the controller itself moves at once.
+	MaxMoves int
 }
 
 // Default returns the configuration of an operator who sets nothing.
@@ -52,6 +63,10 @@ func Default() Config {
 		AckTimeout:               5 * time.Second,
 		NumPartitions:            1,
 		DefaultReplicationFactor: 1,
+		MinInsyncReplicas:        1,
+		CoordinatorShards:        50,
+		BalanceInterval:          30 * time.Second,
+		MaxMoves:                 20,
 	}
 }
 
@@ -83,18 +98,34 @@ func (c Config) Validate() error {
 	if c.NumPartitions < 1 || c.NumPartitions > 100_000 {
 		bad("num_partitions", "%d is not within 1 to 100000", c.NumPartitions)
 	}
-	if c.DefaultReplicationFactor != 1 {
-		bad("default_replication_factor", "%d: this version keeps one replica of each partition", c.DefaultReplicationFactor)
+	if c.DefaultReplicationFactor < 1 || c.DefaultReplicationFactor > 32_767 {
+		bad("default_replication_factor", "%d is not within 1 to 32767", c.DefaultReplicationFactor)
+	}
+	if c.MinInsyncReplicas < 1 || c.MinInsyncReplicas > c.DefaultReplicationFactor {
+		bad("min_insync_replicas", "%d is not within 1 to the default replication factor, %d", c.MinInsyncReplicas, c.DefaultReplicationFactor)
+	}
+	if c.CoordinatorShards < 1 || c.CoordinatorShards > cluster.MaxShards {
+		bad("coordinator_shards", "%d is not within 1 to %d", c.CoordinatorShards, cluster.MaxShards)
+	}
+	if c.BalanceInterval < 0 {
+		bad("balance_interval", "%s is negative", c.BalanceInterval)
+	}
+	if c.MaxMoves < 1 {
+		bad("max_moves", "%d is below 1", c.MaxMoves)
 	}
 	return errors.Join(errs...)
 }
 
 func (c Config) controller() controller.Config {
 	return controller.Config{
-		Address:                  c.Advertise,
-		FenceTimeout:             c.FenceTimeout,
-		AckTimeout:               c.AckTimeout,
-		NumPartitions:            c.NumPartitions,
-		DefaultReplicationFactor: c.DefaultReplicationFactor,
+		Address:         c.Advertise,
+		FenceTimeout:    c.FenceTimeout,
+		AckTimeout:      c.AckTimeout,
+		BalanceInterval: c.BalanceInterval,
+		MaxMoves:        c.MaxMoves,
+		Defaults: cluster.Defaults{
+			Partitions: c.NumPartitions, ReplicationFactor: c.DefaultReplicationFactor,
+			MinInsyncReplicas: c.MinInsyncReplicas, Shards: c.CoordinatorShards,
+		},
 	}
 }

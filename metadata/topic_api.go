@@ -7,6 +7,7 @@ import (
 	"moldau.dev/metadata/controller"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
+	"moldau.dev/services/topicconfig"
 	"moldau.dev/services/topicid"
 )
 
@@ -28,25 +29,47 @@ func (s *Service) change(ctx context.Context, validateOnly bool, d decide) (*con
 
 // CreateTopic implements MetadataService.
 func (s *Service) CreateTopic(ctx context.Context, req *metadatav1.CreateTopicRequest) (*metadatav1.CreateTopicResponse, error) {
-	partitions, factor := req.GetPartitionCount(), req.GetReplicationFactor()
-	if partitions == 0 {
-		partitions = s.cfg.NumPartitions
+	if topicconfig.IsInternal(req.GetName()) && !req.GetInternal() {
+		return nil, errcode.New(errcode.PolicyViolation, "topic %q is of the coordinators, and made for them", req.GetName()).WithField("name")
 	}
-	if factor == 0 {
-		factor = s.cfg.DefaultReplicationFactor
+	if len(req.GetAssignment()) > 0 && (req.GetPartitionCount() != 0 || req.GetReplicationFactor() != 0) {
+		return nil, errcode.New(errcode.InvalidArgument, "an assignment says how many partitions and replicas there are; the counts must be 0").WithField("assignment")
 	}
 	id, now := topicid.New(), s.clk.Now().UnixMilli()
 	image, err := s.change(ctx, req.GetValidateOnly(), func(state *cluster.State) (cluster.Change, error) {
-		if err := state.CheckCreate(req.GetName(), partitions, factor, req.GetConfigs()); err != nil {
-			return nil, err
-		}
-		assignment, err := controller.Place(state, nil, int(partitions))
+		assignment, err := newAssignment(state, req)
 		return cluster.CreateTopic{Name: req.GetName(), ID: id, Assignment: assignment, Configs: req.GetConfigs(), CreateTimeMs: now}, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &metadatav1.CreateTopicResponse{Topic: image.State.Topics[req.GetName()], Revision: image.Revision}, nil
+}
+
+// newAssignment says where the partitions of a new topic go.
+func newAssignment(state *cluster.State, req *metadatav1.CreateTopicRequest) ([][]int32, error) {
+	if len(req.GetAssignment()) > 0 {
+		return lists(req.GetAssignment()), nil
+	}
+	partitions, factor := req.GetPartitionCount(), req.GetReplicationFactor()
+	if partitions == 0 {
+		partitions = state.NewTopicPartitions()
+	}
+	if factor == 0 {
+		factor = state.NewTopicReplicas()
+	}
+	if err := state.CheckCreate(req.GetName(), partitions, factor, req.GetConfigs()); err != nil {
+		return nil, err
+	}
+	return state.Place(nil, int(partitions), int(factor))
+}
+
+func lists(assignment []*metadatav1.ReplicaList) [][]int32 {
+	out := make([][]int32, len(assignment))
+	for i, a := range assignment {
+		out[i] = a.GetReplicas()
+	}
+	return out
 }
 
 // AlterTopic implements MetadataService.
@@ -67,7 +90,14 @@ func (s *Service) AddPartitions(ctx context.Context, req *metadatav1.AddPartitio
 		if err != nil {
 			return nil, err
 		}
-		assignment, err := controller.Place(state, t, int(req.GetPartitionCount())-len(t.Partitions))
+		count := int(req.GetPartitionCount()) - len(t.Partitions)
+		if given := req.GetAssignment(); len(given) > 0 {
+			if len(given) != count {
+				return nil, errcode.New(errcode.InvalidReplicaAssignment, "%d partitions are to be added, and %d were assigned", count, len(given)).WithField("assignment")
+			}
+			return cluster.AddPartitions{Name: req.GetName(), Assignment: lists(given)}, nil
+		}
+		assignment, err := state.Place(t, count, cluster.ReplicationFactor(t))
 		return cluster.AddPartitions{Name: req.GetName(), Assignment: assignment}, err
 	})
 	if err != nil {

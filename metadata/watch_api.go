@@ -1,14 +1,10 @@
 package metadata
 
 import (
-	"bytes"
-	"maps"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc"
 
-	"moldau.dev/metadata/cluster"
 	"moldau.dev/metadata/controller"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
@@ -57,53 +53,4 @@ func (s *Service) Watch(req *metadatav1.WatchRequest, stream grpc.ServerStreamin
 			return errcode.New(errcode.ShuttingDown, "this metadata process is stopping")
 		}
 	}
-}
-
-// frame returns what leads from old to next: a snapshot where old is nil or of
-// another term.
-func frame(old, next *controller.Image) *metadatav1.WatchResponse {
-	f := &metadatav1.WatchResponse{Revision: next.Revision}
-	if old == nil || old.Epoch != next.Epoch {
-		f.Snapshot = &metadatav1.ClusterState{
-			ClusterId: next.State.ClusterID, Revision: next.Revision, ControllerEpoch: next.Epoch,
-			Generation: next.Lineage.GetGeneration(), TermId: next.Position().GetTermId(),
-			Topics: topics(nil, next.State), Nodes: nodes(nil, next.State),
-		}
-		f.Tombstones = tombstones(nil, next.State)
-		return f
-	}
-	f.Topics = topics(old.State, next.State)
-	f.Nodes = nodes(old.State, next.State)
-	f.Tombstones = tombstones(old.State, next.State)
-	return f
-}
-
-// topics returns those of next that are not the very same in old, by name.
-func topics(old, next *cluster.State) (out []*metadatav1.TopicState) {
-	for name, t := range next.Topics {
-		if old == nil || old.Topics[name] != t {
-			out = append(out, t)
-		}
-	}
-	slices.SortFunc(out, func(a, b *metadatav1.TopicState) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
-	return out
-}
-
-func nodes(old, next *cluster.State) (out []*metadatav1.NodeState) {
-	for _, id := range slices.Sorted(maps.Keys(next.Nodes)) {
-		if n := next.Nodes[id]; old == nil || old.Nodes[id] != n {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-func tombstones(old, next *cluster.State) (out []*metadatav1.Tombstone) {
-	for id, g := range next.Tombstones {
-		if old == nil || old.Tombstones[id] != g {
-			out = append(out, g)
-		}
-	}
-	slices.SortFunc(out, func(a, b *metadatav1.Tombstone) int { return bytes.Compare(a.TopicId, b.TopicId) })
-	return out
 }

@@ -54,12 +54,6 @@ func (s *State) PlanBalance(most int) []*metadatav1.Reassignment {
 	return b.plan()
 }
 
-// slot names a partition.
-type slot struct {
-	topic string
-	index int
-}
-
 // balancer makes moves on paper, one after another.
 type balancer struct {
 	*placer
@@ -108,8 +102,9 @@ func (b *balancer) moveLeader() bool {
 	})
 }
 
-// apart tries f for pairs of nodes of which the first has at least two more,
-// the furthest apart first, if any node is far from the mean.
+// apart tries f for pairs of nodes of which one has at least two more, and which
+// holds most or least of all, the furthest apart first, if any node is far from
+// the mean.
 func (b *balancer) apart(count map[int32]int, f func(from, to int32) bool) bool {
 	nodes := slices.SortedFunc(slices.Values(b.live), func(x, y int32) int {
 		return cmp.Or(cmp.Compare(count[y], count[x]), cmp.Compare(x, y))
@@ -121,11 +116,15 @@ func (b *balancer) apart(count map[int32]int, f func(from, to int32) bool) bool 
 	if n := len(nodes); n < 2 || 10*n*count[nodes[0]] <= 11*sum+9*n && 10*n*count[nodes[n-1]] >= 9*sum-9*n {
 		return false
 	}
-	for _, from := range nodes {
-		for _, to := range slices.Backward(nodes) {
-			if count[from]-count[to] >= 2 && f(from, to) {
-				return true
-			}
+	most, least := nodes[0], nodes[len(nodes)-1]
+	for _, to := range slices.Backward(nodes) {
+		if count[most]-count[to] >= 2 && f(most, to) {
+			return true
+		}
+	}
+	for _, from := range nodes[1:] {
+		if count[from]-count[least] >= 2 && f(from, least) {
+			return true
 		}
 	}
 	return false

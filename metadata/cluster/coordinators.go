@@ -23,6 +23,9 @@ func (c RegisterCoordinator) apply(s *State, d *Delta) error {
 	if in.GetAddress() == "" {
 		return errcode.New(errcode.InvalidArgument, "a coordinator must say where it listens").WithField("coordinator.address")
 	}
+	if err := checkText("coordinator", in.GetIncarnation(), in.GetAddress()); err != nil {
+		return err
+	}
 	old := s.Coordinators[in.GetCoordinatorId()]
 	if SameCoordinator(old, in) && !old.GetFenced() {
 		return nil

@@ -15,13 +15,21 @@ type edits struct {
 	s      *State
 	d      *Delta
 	copies map[string]*metadatav1.TopicState
+	found  map[slot]bool
+}
+
+// slot names a partition.
+type slot struct {
+	topic string
+	index int
 }
 
 func (s *State) edit(d *Delta) *edits {
-	return &edits{s: s, d: d, copies: map[string]*metadatav1.TopicState{}}
+	return &edits{s: s, d: d, copies: map[string]*metadatav1.TopicState{}, found: map[slot]bool{}}
 }
 
-// find returns a topic and one of its partitions, as they are by now.
+// find returns a topic and one of its partitions, each once: a change makes at
+// most one step of a partition.
 func (e *edits) find(topic []byte, partition int32) (*metadatav1.TopicState, *metadatav1.PartitionState, error) {
 	id, err := topicid.FromBytes(topic)
 	if err != nil {
@@ -35,6 +43,11 @@ func (e *edits) find(topic []byte, partition int32) (*metadatav1.TopicState, *me
 		return nil, nil, errcode.New(errcode.UnknownPartition, "topic %q has %d partitions; %d is not one", t.Name, len(t.Partitions), partition).
 			WithField("partition")
 	}
+	at := slot{t.Name, int(partition)}
+	if e.found[at] {
+		return nil, nil, errcode.New(errcode.InvalidArgument, "%s-%d is named twice", t.Name, partition).WithField("partition")
+	}
+	e.found[at] = true
 	return t, t.Partitions[partition], nil
 }
 

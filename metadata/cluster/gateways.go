@@ -8,6 +8,21 @@ import (
 	"moldau.dev/services/errcode"
 )
 
+const (
+	maxTextBytes  = 1024 // of an address and its like
+	maxLocalNodes = 1000
+)
+
+// checkText bounds what a service says of itself.
+func checkText(field string, texts ...string) error {
+	for _, s := range texts {
+		if len(s) > maxTextBytes {
+			return errcode.New(errcode.InvalidArgument, "a text of %d bytes is longer than %d", len(s), maxTextBytes).WithField(field)
+		}
+	}
+	return nil
+}
+
 // RegisterGateway lists a gateway as it says that it is, in service. A new
 // incarnation gets a new epoch.
 type RegisterGateway struct{ Gateway *metadatav1.GatewayState }
@@ -19,6 +34,12 @@ func (c RegisterGateway) apply(s *State, d *Delta) error {
 	}
 	if g.GetIncarnation() == "" {
 		return errcode.New(errcode.InvalidArgument, "a gateway must name its incarnation").WithField("gateway.incarnation")
+	}
+	if err := checkText("gateway", g.GetIncarnation(), g.GetKafkaAddress(), g.GetGrpcAddress(), g.GetRack()); err != nil {
+		return err
+	}
+	if n := len(g.GetLocalNodes()); n > maxLocalNodes {
+		return errcode.New(errcode.InvalidArgument, "%d nodes in one process are more than %d", n, maxLocalNodes).WithField("gateway.local_nodes")
 	}
 	old := s.Gateways[g.GetBrokerId()]
 	if SameGateway(old, g) && !old.GetFenced() {

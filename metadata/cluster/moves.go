@@ -13,33 +13,49 @@ import (
 // topics of the coordinators that were created when there were too few nodes.
 // The same state gives the same plan.
 func (s *State) PlanMoves(most int) []*metadatav1.Reassignment {
-	budget := most - s.Moving()
 	leaving := s.evacuating()
-	p := s.placer()
+	if len(leaving) == 0 && !s.internalLack() {
+		return nil // nearly always, so without a look at every partition
+	}
+	budget, p := most-s.Moving(), s.placer()
 	var plan []*metadatav1.Reassignment
 	for _, name := range slices.Sorted(maps.Keys(s.Topics)) {
 		t := s.Topics[name]
-		internal := topicconfig.IsInternal(name)
-		if len(leaving) == 0 && !internal {
-			continue
-		}
 		p.focus(t)
 		for i, part := range t.Partitions {
-			if len(plan) >= budget {
-				return plan
+			if budget <= 0 && !moving(part) {
+				continue // a move that is stuck may be replaced at any time
 			}
 			target := p.evacuate(part, leaving)
-			if target == nil && internal && !moving(part) {
+			if target == nil && topicconfig.IsInternal(name) && !moving(part) {
 				target = p.extend(part)
 			}
 			if target == nil {
 				continue
+			}
+			if !moving(part) {
+				budget--
 			}
 			p.replace(part, target)
 			plan = append(plan, &metadatav1.Reassignment{TopicId: t.TopicId, Partition: int32(i), Replicas: target})
 		}
 	}
 	return plan
+}
+
+// internalLack tells whether a partition of the coordinators' topics has fewer
+// replicas than the default.
+func (s *State) internalLack() bool {
+	for _, name := range internalTopics {
+		if t := s.Topics[name]; t != nil {
+			for _, p := range t.Partitions {
+				if s.lacking(p) > 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // Moving counts the partitions that move.

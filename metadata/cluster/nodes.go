@@ -32,6 +32,9 @@ func (c RegisterNode) apply(s *State, d *Delta) error {
 	if c.Address == "" {
 		return errcode.New(errcode.InvalidArgument, "a node must say where it listens").WithField("address")
 	}
+	if err := checkText("address", c.Incarnation, c.Address, c.Rack); err != nil {
+		return err
+	}
 	old := s.Nodes[c.NodeID]
 	if old != nil && s.Incarnations[c.NodeID] == c.Incarnation {
 		return c.repeat(s, d, old)

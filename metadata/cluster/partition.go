@@ -48,7 +48,8 @@ func (s *State) settle(old *metadatav1.PartitionState, configs map[string]string
 		p.Isr = g.isr
 	}
 	p.Isr = s.inSync(p, g.lost)
-	finishMove(p, s.configuredMin(configs))
+	least := s.configuredMin(configs)
+	finishMove(p, least)
 	keepEligible(p, old, g.lost)
 	if g.minISR > 0 && g.minISR != minISR(p) {
 		p.MinInsyncReplicas = g.minISR
@@ -58,6 +59,7 @@ func (s *State) settle(old *metadatav1.PartitionState, configs map[string]string
 		}
 	}
 	s.lead(p, g.prefer)
+	finishMove(p, least) // an eligible replica that leads now is in sync
 	if len(p.Isr) >= int(minISR(p)) {
 		p.Elr, p.LastKnownElr = nil, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"google.golang.org/protobuf/proto"
+
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
 )
@@ -18,9 +20,8 @@ const (
 	leaderRebalance   = "auto.leader.rebalance.enable"
 	replicaRebalance  = "moldau.auto.replica.rebalance.enable"
 
-	wholeCluster    = int32(-1)
-	maxSettings     = 1000
-	maxSettingBytes = 32 << 10 // name and value
+	wholeCluster     = int32(-1)
+	maxSettingsBytes = 128 << 10 // of all together: they are one value in the store
 )
 
 // AlterClusterConfigs changes settings of the whole cluster or of one broker.
@@ -50,14 +51,13 @@ func (c AlterClusterConfigs) apply(s *State, d *Delta) error {
 		}
 		configs[name] = c.Set[name]
 	}
-	if len(configs) > maxSettings {
-		return errcode.New(errcode.InvalidConfig, "%d settings are more than %d", len(configs), maxSettings).WithField("set")
-	}
 	if maps.Equal(configs, old) {
 		return nil
 	}
 	least := s.configuredMin(nil)
-	s.putConfigs(d, c.BrokerID, configs)
+	if err := s.putConfigs(d, c.BrokerID, configs); err != nil {
+		return err
+	}
 	if now := s.configuredMin(nil); now != least {
 		s.settleAll(d, func(t *metadatav1.TopicState, p *metadatav1.PartitionState) goal {
 			return goal{minISR: effectiveMin(p, s.configuredMin(t.Configs))}
@@ -78,7 +78,7 @@ func (s *State) brokerConfigs(broker int32) map[string]string {
 	return nil
 }
 
-func (s *State) putConfigs(d *Delta, broker int32, configs map[string]string) {
+func (s *State) putConfigs(d *Delta, broker int32, configs map[string]string) error {
 	next := &metadatav1.ClusterSettings{
 		Configs: s.Settings.GetConfigs(), Features: s.Settings.GetFeatures(), BrokerConfigs: s.Settings.GetBrokerConfigs(),
 	}
@@ -91,7 +91,11 @@ func (s *State) putConfigs(d *Delta, broker int32, configs map[string]string) {
 		}
 		slices.SortFunc(next.BrokerConfigs, func(a, b *metadatav1.BrokerConfigs) int { return int(a.GetBrokerId()) - int(b.GetBrokerId()) })
 	}
+	if n := proto.Size(next); n > maxSettingsBytes {
+		return errcode.New(errcode.InvalidConfig, "all settings together would take %d bytes, more than %d", n, maxSettingsBytes).WithField("set")
+	}
 	s.Settings, d.Settings = next, true
+	return nil
 }
 
 // checkSetting checks what the controller acts on. The meaning of all others,
@@ -100,8 +104,8 @@ func (s *State) checkSetting(name, value string, broker int32) error {
 	bad := func(format string, args ...any) error {
 		return errcode.New(errcode.InvalidConfig, "config "+name+": "+format, args...).WithField("configs." + name)
 	}
-	if name == "" || len(name)+len(value) > maxSettingBytes {
-		return errcode.New(errcode.InvalidConfig, "a setting has a name, and at most %d bytes with its value", maxSettingBytes).WithField("set")
+	if name == "" {
+		return errcode.New(errcode.InvalidConfig, "a setting has a name").WithField("set")
 	}
 	most := int64(1<<31 - 1)
 	switch name {

@@ -179,6 +179,10 @@ func (s *State) requireInSync(t *metadatav1.TopicState, configs map[string]strin
 	return changed
 }
 
+// ReplicationFactor is how many replicas new partitions of a topic get: as many
+// as its first has.
+func ReplicationFactor(t *metadatav1.TopicState) int { return len(homes(t.Partitions[0])) }
+
 // AddPartitions appends partitions to a topic.
 type AddPartitions struct {
 	Name       string
@@ -212,7 +216,7 @@ func (c AddPartitions) apply(s *State, d *Delta) error {
 	if err != nil {
 		return err
 	}
-	added, err := s.newPartitions(c.Assignment, have, len(homes(t.Partitions[0])), t.Configs)
+	added, err := s.newPartitions(c.Assignment, have, ReplicationFactor(t), t.Configs)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,11 @@ import (
 
 const fence = 4 * time.Second
 
+var shape = Config{
+	FenceTimeout: fence, AckTimeout: time.Second, MaxMoves: 5,
+	Defaults: cluster.Defaults{Partitions: 1, ReplicationFactor: 1, MinInsyncReplicas: 1, Shards: 4},
+}
+
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 type rig struct {
@@ -26,7 +31,7 @@ type rig struct {
 
 func lead(t *testing.T, clk *clock.Manual, st store.Store) rig {
 	t.Helper()
-	c := New(Config{FenceTimeout: fence, AckTimeout: time.Second, NumPartitions: 1, DefaultReplicationFactor: 1}, clk, slog.New(slog.DiscardHandler), st)
+	c := New(shape, clk, slog.New(slog.DiscardHandler), st)
 	c.Start()
 	t.Cleanup(func() { _ = c.Stop(context.Background()) })
 	if err := c.WaitLeading(t.Context()); err != nil {
@@ -97,8 +102,8 @@ func TestNodeServesOnceReadyAndUpToDate(t *testing.T) {
 		beat Beat
 		want errcode.Reason
 	}{
-		{Beat{NodeID: 2, NodeEpoch: 1}, errcode.InvalidArgument},
-		{Beat{NodeID: 1, NodeEpoch: epoch - 1}, errcode.InvalidArgument},
+		{Beat{NodeID: 2, NodeEpoch: 1}, errcode.UnknownNode},
+		{Beat{NodeID: 1, NodeEpoch: epoch - 1}, errcode.StaleNodeEpoch},
 		{Beat{NodeID: 1, NodeEpoch: epoch + 1}, errcode.MetadataRegressed},
 	} {
 		if _, _, err := r.Heartbeat(t.Context(), tt.beat); !errcode.Is(err, tt.want) {

@@ -38,6 +38,15 @@ func (g *Gateways) Beat(id string, revision int64) {
 	g.changed = make(chan struct{})
 }
 
+// Leave forgets a gateway that goes.
+func (g *Gateways) Leave(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.byID, id)
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
 // Wait returns once every live gateway has reached revision, when limit has
 // passed, or when ctx is done, and tells whether all have reached it.
 func (g *Gateways) Wait(ctx context.Context, revision int64, limit time.Duration) bool {

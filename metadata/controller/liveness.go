@@ -10,13 +10,16 @@ import (
 // settles in between (C9).
 const fencedAtOnce = 4
 
+// doubtEvery is how many timeouts pass between two doubts.
+const doubtEvery = 3
+
 // liveness is what a term knows of the signs of life of one kind of service. It
 // is pure: the caller brings the time.
 type liveness struct {
 	timeout time.Duration
 	began   time.Time // silence counts from here on at the earliest (C9)
 	beats   map[int32]time.Time
-	doubted bool
+	doubted time.Time // when the listener last doubted itself
 }
 
 func newLiveness(timeout time.Duration, now time.Time) *liveness {
@@ -48,12 +51,8 @@ func (l *liveness) overdue(now time.Time, live []int32) []int32 {
 			silent = append(silent, id)
 		}
 	}
-	if len(silent) == 0 {
-		l.doubted = false
-		return nil
-	}
-	if len(silent) > 1 && 2*len(silent) > len(live) && !l.doubted {
-		l.doubted = true
+	if len(silent) > 1 && 2*len(silent) > len(live) && now.Sub(l.doubted) > doubtEvery*l.timeout {
+		l.doubted = now
 		l.forgive(now)
 		return nil
 	}

@@ -45,7 +45,6 @@ func TestLivenessDoubtsItselfFirst(t *testing.T) {
 		t.Fatalf("doubted itself twice: %v", dead)
 	}
 	l.beat(9, at(20))
-	l.overdue(at(20), []int32{9})
 	if dead := l.overdue(at(30), []int32{8, 9}); dead != nil {
 		t.Errorf("the doubt is gone for ever: %v", dead)
 	}

@@ -2,12 +2,16 @@ package controller
 
 import (
 	"context"
+	"slices"
 
 	"moldau.dev/metadata/cluster"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/topicid"
 )
+
+// buriedAtOnce bounds the tombstones that one change forgets.
+const buriedAtOnce = 20
 
 // RegisterNode grants an epoch to one start of a node, which has seen metadata
 // as far as seen (C11).
@@ -142,12 +146,15 @@ func (t *term) allClean(clean map[int32]bool) bool {
 	return true
 }
 
+// bury forgets tombstones, as many at once as one transaction holds.
 func (t *term) bury(ids []topicid.ID) error {
-	if len(ids) == 0 {
-		return nil
-	}
 	for _, id := range ids {
 		delete(t.deleted, id)
 	}
-	return t.apply(cluster.ForgetTombstones{IDs: ids})
+	for part := range slices.Chunk(ids, buriedAtOnce) {
+		if err := t.apply(cluster.ForgetTombstones{IDs: part}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

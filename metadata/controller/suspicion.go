@@ -8,8 +8,8 @@ import (
 
 // The times of fast failover (C7).
 const (
-	pingInterval  = 250 * time.Millisecond
-	pingPatience  = 500 * time.Millisecond
+	pingInterval  = 200 * time.Millisecond
+	pingPatience  = 400 * time.Millisecond
 	firstPatience = 3 * time.Second
 	lastPatience  = time.Minute
 	calmAfter     = time.Minute

@@ -21,10 +21,9 @@ import (
 // a synctest bubble.
 func instance(t *testing.T, address string, st store.Store, ask func(string) (Pong, error)) *Controller {
 	t.Helper()
-	c := New(Config{
-		Address: address, FenceTimeout: fence, AckTimeout: time.Second, NumPartitions: 1, DefaultReplicationFactor: 1,
-		Ping: func(_ context.Context, address string) (Pong, error) { return ask(address) },
-	}, clock.Real(), slog.New(slog.DiscardHandler), st)
+	cfg := shape
+	cfg.Address, cfg.Ping = address, func(_ context.Context, address string) (Pong, error) { return ask(address) }
+	c := New(cfg, clock.Real(), slog.New(slog.DiscardHandler), st)
 	c.Start()
 	t.Cleanup(func() { _ = c.Stop(context.Background()) })
 	return c

@@ -85,11 +85,12 @@ func unfenced[T fenceable](all map[int32]T) []int32 {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(id int32) bool { return all[id].GetFenced() })
 }
 
-// long lists those that have been fenced for long.
+// long lists some of those that have been fenced for long.
 func long[T fenceable](now time.Time, l *liveness, all map[int32]T) []int32 {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(id int32) bool {
+	old := slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(id int32) bool {
 		return !all[id].GetFenced() || l.silent(id, now) < forgetAfter
 	})
+	return old[:min(len(old), fencedAtOnce)]
 }
 
 func (t *term) shareShards(time.Time) error {

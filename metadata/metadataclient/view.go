@@ -41,6 +41,9 @@ func (v *View) next(f *metadatav1.WatchResponse) (*View, error) {
 	if err := next.applyPartitions(f.GetPartitions()); err != nil {
 		return nil, err
 	}
+	if err := next.forget(f.GetForgotten()); err != nil {
+		return nil, err
+	}
 	next.Nodes = merge(next.Nodes, f.GetRemovedNodes(), f.GetNodes(), nodeOf)
 	next.Gateways = merge(next.Gateways, f.GetRemovedGateways(), f.GetGateways(), gatewayOf)
 	next.Coordinators = merge(next.Coordinators, f.GetRemovedCoordinators(), f.GetCoordinators(), coordinatorOf)
@@ -99,6 +102,22 @@ func (v *View) applyTopics(tombstones []*metadatav1.Tombstone, topics []*metadat
 			return err
 		}
 		v.Topics[t.Name], v.TopicsByID[t.ID] = t, t
+	}
+	return nil
+}
+
+// forget drops deleted topics of which no node holds anything any more.
+func (v *View) forget(ids [][]byte) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	v.Deleted = maps.Clone(v.Deleted)
+	for _, b := range ids {
+		id, err := topicid.FromBytes(b)
+		if err != nil {
+			return fmt.Errorf("tombstone that is gone: %w", err)
+		}
+		delete(v.Deleted, id)
 	}
 	return nil
 }

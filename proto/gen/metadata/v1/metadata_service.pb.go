@@ -116,7 +116,10 @@ type WatchResponse struct {
 	// Settings and features of the cluster, where one changed.
 	Settings *ClusterSettings `protobuf:"bytes,12,opt,name=settings,proto3" json:"settings,omitempty"`
 	// Partitions that changed in topics which this frame does not carry.
-	Partitions    []*PartitionChange `protobuf:"bytes,13,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Partitions []*PartitionChange `protobuf:"bytes,13,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// Deleted incarnations (16 bytes each) of which no node holds anything any
+	// more; their tombstones are gone.
+	Forgotten     [][]byte `protobuf:"bytes,14,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +241,13 @@ func (x *WatchResponse) GetSettings() *ClusterSettings {
 func (x *WatchResponse) GetPartitions() []*PartitionChange {
 	if x != nil {
 		return x.Partitions
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetForgotten() [][]byte {
+	if x != nil {
+		return x.Forgotten
 	}
 	return nil
 }
@@ -565,7 +575,11 @@ type HeartbeatRequest struct {
 	// What the gateway that beats is. Its epoch is given by the controller.
 	Gateway *GatewayState `protobuf:"bytes,7,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	// What the coordinator that beats is.
-	Coordinator   *CoordinatorState `protobuf:"bytes,8,opt,name=coordinator,proto3" json:"coordinator,omitempty"`
+	Coordinator *CoordinatorState `protobuf:"bytes,8,opt,name=coordinator,proto3" json:"coordinator,omitempty"`
+	// Deleted incarnations (16 bytes each, at most 1,000) that the sender's view
+	// still shows and of which the node holds nothing any more. Each beat names
+	// them anew: once all registered nodes have, they are forgotten.
+	DeletedTopics [][]byte `protobuf:"bytes,9,rep,name=deleted_topics,json=deletedTopics,proto3" json:"deleted_topics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -656,10 +670,18 @@ func (x *HeartbeatRequest) GetCoordinator() *CoordinatorState {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetDeletedTopics() [][]byte {
+	if x != nil {
+		return x.DeletedTopics
+	}
+	return nil
+}
+
 // HeartbeatResponse answers a sign of life.
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether the node is fenced.
+	// Whether the node is fenced. One that is shutting down may stop once it is:
+	// all others know by then that it leads nothing (N5).
 	Fenced bool `protobuf:"varint,1,opt,name=fenced,proto3" json:"fenced,omitempty"`
 	// Revision of the controller.
 	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -3029,7 +3051,7 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\awatcher\x18\x01 \x01(\tR\awatcher\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x02 \x01(\tR\tgatewayId\x129\n" +
-	"\x04seen\x18\x03 \x01(\v2%.moldau.internal.metadata.v1.PositionR\x04seen\"\xaf\x06\n" +
+	"\x04seen\x18\x03 \x01(\v2%.moldau.internal.metadata.v1.PositionR\x04seen\"\xcd\x06\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12E\n" +
 	"\bsnapshot\x18\x02 \x01(\v2).moldau.internal.metadata.v1.ClusterStateR\bsnapshot\x12?\n" +
@@ -3048,7 +3070,8 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\bsettings\x18\f \x01(\v2,.moldau.internal.metadata.v1.ClusterSettingsR\bsettings\x12L\n" +
 	"\n" +
 	"partitions\x18\r \x03(\v2,.moldau.internal.metadata.v1.PartitionChangeR\n" +
-	"partitions\"\x8a\x03\n" +
+	"partitions\x12\x1c\n" +
+	"\tforgotten\x18\x0e \x03(\fR\tforgotten\"\x8a\x03\n" +
 	"\x0fClusterSettings\x12S\n" +
 	"\aconfigs\x18\x01 \x03(\v29.moldau.internal.metadata.v1.ClusterSettings.ConfigsEntryR\aconfigs\x12Q\n" +
 	"\x0ebroker_configs\x18\x02 \x03(\v2*.moldau.internal.metadata.v1.BrokerConfigsR\rbrokerConfigs\x12V\n" +
@@ -3078,7 +3101,7 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"node_epoch\x18\x01 \x01(\x03R\tnodeEpoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xcd\x02\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xf4\x02\n" +
 	"\x10HeartbeatRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -3089,7 +3112,8 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\n" +
 	"gateway_id\x18\x06 \x01(\tR\tgatewayId\x12C\n" +
 	"\agateway\x18\a \x01(\v2).moldau.internal.metadata.v1.GatewayStateR\agateway\x12O\n" +
-	"\vcoordinator\x18\b \x01(\v2-.moldau.internal.metadata.v1.CoordinatorStateR\vcoordinator\"G\n" +
+	"\vcoordinator\x18\b \x01(\v2-.moldau.internal.metadata.v1.CoordinatorStateR\vcoordinator\x12%\n" +
+	"\x0edeleted_topics\x18\t \x03(\fR\rdeletedTopics\"G\n" +
 	"\x11HeartbeatResponse\x12\x16\n" +
 	"\x06fenced\x18\x01 \x01(\bR\x06fenced\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\"\x9f\x03\n" +
