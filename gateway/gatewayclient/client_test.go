@@ -1,11 +1,14 @@
 package gatewayclient_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,6 +129,69 @@ func TestRecordsArriveOnceAndInOrderThroughLossAndRestarts(t *testing.T) {
 				t.Fatalf("partition %d offset %d holds %s, told %v", q, i, v, told[sent])
 			}
 		}
+	}
+}
+
+// TestARefusedBatchCostsItsOwnRecordsAlone: those that follow it, which were
+// under way with it, arrive in order all the same; and several are under way.
+func TestARefusedBatchCostsItsOwnRecordsAlone(t *testing.T) {
+	const n = 2000
+	c := newCluster(t, "t", 1)
+	var flying, most atomic.Int32
+	c.storage.Judge = func(batch []byte) error {
+		if bytes.Contains(batch, []byte("poison")) {
+			return errcode.New(errcode.InvalidRecord, "poison")
+		}
+		return nil
+	}
+	c.storage.BeforeAppend = func(*storageclient.AppendRequest) error {
+		if now := flying.Add(1); now > most.Load() {
+			most.Store(now)
+		}
+		time.Sleep(time.Millisecond) // a disk
+		return nil
+	}
+	c.storage.AfterAppend = func(*storageclient.AppendRequest) error {
+		flying.Add(-1)
+		return nil
+	}
+	s := c.gateway(t, "127.0.0.1:0")
+	defer func() { stop(t, s, time.Second) }()
+	p := dial(t, s.GRPCAddr()).NewProducer(gatewayclient.ProducerOptions{BatchBytes: 2 << 10})
+	refused, partition := make([]bool, n), int32(0)
+	for i := range n {
+		value := fmt.Append(nil, i)
+		if i%97 == 5 {
+			value = append(value, " poison"...)
+		}
+		if err := p.Produce(t.Context(), "t", &partition, &moldauv1.Record{Value: value}, func(_ gatewayclient.Receipt, err error) {
+			if refused[i] = err != nil; err != nil && !errcode.Is(err, errcode.InvalidRecord) {
+				t.Errorf("record %d: %v", i, err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for i := range n {
+		if i%97 == 5 && !refused[i] {
+			t.Errorf("record %d, which is poison, was taken", i)
+		}
+		if !refused[i] {
+			want = append(want, fmt.Sprint(i))
+		}
+	}
+	if len(want) < n/4 {
+		t.Errorf("%d of %d records were taken", len(want), n)
+	}
+	if got := c.values("t", 0); !slices.Equal(got, want) {
+		t.Errorf("the log has %d records, %d were taken", len(got), len(want))
+	}
+	if most.Load() < 2 || most.Load() > 5 {
+		t.Errorf("%d batches were under way at once", most.Load())
 	}
 }
 

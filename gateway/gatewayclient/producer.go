@@ -10,7 +10,6 @@ import (
 
 	"moldau.dev/gateway/routing"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
-	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
 )
@@ -40,9 +39,9 @@ type Receipt struct {
 
 // Producer sends records in batches, in the order of its calls by partition,
 // each once: batches carry a producer id and sequences, so that they can be
-// sent again. One batch of a partition is under way at a time; what comes
-// meanwhile is the next one, so batches grow with the load. It is safe for
-// concurrent use.
+// sent again. What comes while a batch is under way gathers, so batches grow
+// with the load; full ones follow each other, up to five of a partition. It is
+// safe for concurrent use.
 type Producer struct {
 	c      *Client
 	o      ProducerOptions
@@ -56,7 +55,7 @@ type Producer struct {
 
 	mu      sync.Mutex
 	lanes   map[place]*lane
-	ready   []*lane // with something to send, and nothing under way
+	ready   []*lane // that may have something to send
 	pending int     // records without an answer
 	idle    chan struct{}
 	closed  bool
@@ -92,30 +91,6 @@ type place struct {
 type flight struct {
 	l *lane
 	b *batch
-}
-
-// lane is one partition. All is guarded by the producer's mutex.
-//
-// Invariant: flying is the only batch that the gateway may have and we do not
-// know the outcome of, and its sequence is the lane's next one.
-type lane struct {
-	place
-	producerID int64 // of this lane, as a lane that lost count takes a new one
-	next       int32
-	queue      []*batch
-	flying     *batch
-	resting    clock.Timer // until the next try
-}
-
-// batch is what goes out together.
-type batch struct {
-	records  []record.Record
-	done     []func(Receipt, error)
-	size     int
-	deadline time.Time
-	encoded  []byte // with producer and sequence, once it was sent
-	sent     bool   // on the present stream, and not answered
-	tries    int
 }
 
 // Produce queues a record and returns; done is told once, from a goroutine of
@@ -159,15 +134,21 @@ func (p *Producer) add(l *lane, rec record.Record, size int, done func(Receipt, 
 	} else {
 		b = &batch{deadline: p.c.clk.Now().Add(p.o.DeliveryTimeout)}
 		l.queue = append(l.queue, b)
-		if n == 0 && l.flying == nil {
-			p.launch(l)
-		}
+		p.launch(l)
 	}
 	b.records, b.done, b.size = append(b.records, rec), append(b.done, done), b.size+size
+	if half := p.o.BatchBytes / 2; b.size >= half && b.size-size < half {
+		p.launch(l) // it may follow others now
+	}
 }
 
-// launch marks a lane as having something to send.
+// launch marks a lane as one that may have something to send. The caller holds
+// mu.
 func (p *Producer) launch(l *lane) {
+	if l.ready {
+		return
+	}
+	l.ready = true
 	p.ready = append(p.ready, l)
 	select {
 	case p.work <- struct{}{}:
@@ -177,17 +158,17 @@ func (p *Producer) launch(l *lane) {
 
 // ProduceSync is Produce that waits for the answer.
 func (p *Producer) ProduceSync(ctx context.Context, topicName string, partition *int32, r *moldauv1.Record) (Receipt, error) {
-	type outcome struct {
+	type answer struct {
 		at  Receipt
 		err error
 	}
-	told := make(chan outcome, 1)
-	if err := p.Produce(ctx, topicName, partition, r, func(at Receipt, err error) { told <- outcome{at, err} }); err != nil {
+	told := make(chan answer, 1)
+	if err := p.Produce(ctx, topicName, partition, r, func(at Receipt, err error) { told <- answer{at, err} }); err != nil {
 		return Receipt{}, err
 	}
 	select {
-	case o := <-told:
-		return o.at, o.err
+	case a := <-told:
+		return a.at, a.err
 	case <-ctx.Done():
 		return Receipt{}, errcode.Of(ctx.Err())
 	}
@@ -224,49 +205,46 @@ func (p *Producer) Close(ctx context.Context) error {
 }
 
 // finish tells the outcome of a batch that left its lane.
-func (p *Producer) finish(l *lane, b *batch, base int64, err error) {
-	for i, done := range b.done {
-		at := Receipt{Topic: l.topic, Partition: l.index, Offset: -1}
-		if err == nil && base >= 0 {
-			at.Offset = base + int64(i)
+func (p *Producer) finish(o outcome) {
+	for i, done := range o.b.done {
+		at := Receipt{Topic: o.l.topic, Partition: o.l.index, Offset: -1}
+		if o.err == nil && o.base >= 0 {
+			at.Offset = o.base + int64(i)
 		}
 		if done != nil {
-			done(at, err)
+			done(at, o.err)
 		}
 	}
-	p.budget.Release(int64(b.size))
+	p.budget.Release(int64(o.b.size))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pending -= len(b.done)
+	p.pending -= len(o.b.done)
 	if p.pending == 0 {
 		close(p.idle)
 		p.idle = make(chan struct{})
 	}
 }
 
-// expire gives up batches, wherever they are. One that may have been taken
-// leaves a lane that does not know its sequence any more.
+// expire gives up batches, wherever they are.
 func (p *Producer) expire(which func(*batch) bool, err error) {
-	var up []flight
+	var over []outcome
 	p.mu.Lock()
 	for _, l := range p.lanes {
-		if b := l.flying; b != nil && which(b) {
-			up = append(up, flight{l, b})
-			l.flying, l.producerID = nil, record.NoProducerID
-			if l.resting != nil {
-				l.resting.Stop()
-			}
-			if len(l.queue) > 0 {
-				p.launch(l)
+		for _, b := range l.flying {
+			if !b.landed && which(b) {
+				b.unsure = b.unsure || b.sent
+				over = append(over, l.fail(b, err))
 			}
 		}
 		for len(l.queue) > 0 && which(l.queue[0]) {
-			up = append(up, flight{l, l.queue[0]})
+			over = append(over, outcome{l: l, b: l.queue[0], base: -1, err: err})
 			l.queue = l.queue[1:]
 		}
+		over = append(over, l.settle()...)
+		p.launch(l)
 	}
 	p.mu.Unlock()
-	for _, g := range up {
-		p.finish(g.l, g.b, -1, err)
+	for _, o := range over {
+		p.finish(o)
 	}
 }

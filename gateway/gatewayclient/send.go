@@ -2,7 +2,6 @@ package gatewayclient
 
 import (
 	"context"
-	"math"
 
 	"google.golang.org/grpc"
 
@@ -45,21 +44,25 @@ func (p *Producer) run() {
 
 // relaunch makes every batch that is under way go out again.
 func (p *Producer) relaunch() {
+	var over []outcome
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	clear(p.flights)
 	p.ready = p.ready[:0]
 	for _, l := range p.lanes {
-		if l.resting != nil {
-			l.resting.Stop()
-			l.resting = nil
+		for _, b := range l.flying {
+			if b.resting != nil {
+				b.resting.Stop()
+				b.resting = nil
+			}
+			b.sent, b.unsure = false, b.unsure || b.sent
 		}
-		if l.flying != nil {
-			l.flying.sent = false
-		}
-		if l.flying != nil || len(l.queue) > 0 {
-			p.launch(l)
-		}
+		over = append(over, l.settle()...)
+		l.ready = false
+		p.launch(l)
+	}
+	p.mu.Unlock()
+	for _, o := range over {
+		p.finish(o)
 	}
 }
 
@@ -93,22 +96,21 @@ func (p *Producer) stream() error {
 }
 
 func (p *Producer) sendReady(ctx context.Context, stream grpc.BidiStreamingClient[moldauv1.ProduceStreamRequest, moldauv1.ProduceStreamResponse]) error {
-	for {
-		l := p.take()
-		if l == nil {
-			return nil
-		}
-		req, err := p.prepare(ctx, l)
-		if err != nil {
-			return err
-		}
-		if req == nil {
-			continue
-		}
-		if err := stream.Send(req); err != nil {
-			return errcode.Wrap(err, errcode.NodeUnavailable, "the produce stream broke")
+	for l := p.take(); l != nil; l = p.take() {
+		for {
+			req, err := p.prepare(ctx, l)
+			if err != nil {
+				return err
+			}
+			if req == nil {
+				break
+			}
+			if err := stream.Send(req); err != nil {
+				return errcode.Wrap(err, errcode.NodeUnavailable, "the produce stream broke")
+			}
 		}
 	}
+	return nil
 }
 
 func (p *Producer) take() *lane {
@@ -118,39 +120,33 @@ func (p *Producer) take() *lane {
 		return nil
 	}
 	l := p.ready[0]
-	p.ready = p.ready[1:]
+	p.ready, l.ready = p.ready[1:], false
 	return l
 }
 
 // prepare puts a lane's next batch under way. Only run's goroutine calls it.
 func (p *Producer) prepare(ctx context.Context, l *lane) (*moldauv1.ProduceStreamRequest, error) {
 	p.mu.Lock()
-	needID := l.producerID == record.NoProducerID
+	needID := l.producerID == record.NoProducerID && !l.broken && len(l.flying)+len(l.queue) > 0
 	p.mu.Unlock()
 	if needID {
 		resp, err := p.c.Records().InitProducer(ctx, &moldauv1.InitProducerRequest{})
+		p.mu.Lock()
 		if err != nil {
-			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.launch(l)
 			return nil, err
 		}
-		p.mu.Lock()
-		l.producerID, l.next = resp.GetProducerId(), 0
-		if l.flying != nil {
-			l.flying.encoded = nil
-		}
+		l.adopt(resp.GetProducerId())
 		p.mu.Unlock()
 	}
 	p.mu.Lock()
-	if l.flying == nil && len(l.queue) > 0 {
-		l.flying, l.queue = l.queue[0], l.queue[1:]
-	}
-	b, id, seq := l.flying, l.producerID, l.next
-	if b == nil || b.sent {
+	b := l.pick(p.c.clk.Now(), p.o.BatchBytes)
+	if b == nil {
 		p.mu.Unlock()
 		return nil, nil
 	}
+	id := l.producerID
 	b.sent = true
 	b.tries++
 	p.lastID++
@@ -160,8 +156,11 @@ func (p *Producer) prepare(ctx context.Context, l *lane) (*moldauv1.ProduceStrea
 
 	if b.encoded == nil {
 		var err error
-		if b.encoded, err = encode(b, p.o.Compression, id, seq); err != nil {
-			p.land(l, b, nil, errcode.Wrap(err, errcode.InvalidRecord, "%v", err))
+		if b.encoded, err = encode(b, p.o.Compression, id); err != nil {
+			p.mu.Lock()
+			delete(p.flights, correlation)
+			p.mu.Unlock()
+			p.answered(flight{l, b}, nil, &moldauv1.RangeError{Reason: string(errcode.InvalidRecord), Message: err.Error()})
 			return nil, nil
 		}
 	}
@@ -170,8 +169,8 @@ func (p *Producer) prepare(ctx context.Context, l *lane) (*moldauv1.ProduceStrea
 	}}, nil
 }
 
-func encode(b *batch, codec record.Codec, producerID int64, seq int32) ([]byte, error) {
-	builder := record.NewBuilder(record.BuilderOptions{Codec: codec, ProducerID: producerID, BaseSequence: seq})
+func encode(b *batch, codec record.Codec, producerID int64) ([]byte, error) {
+	builder := record.NewBuilder(record.BuilderOptions{Codec: codec, ProducerID: producerID, BaseSequence: b.sequence})
 	for i := range b.records {
 		builder.Append(&b.records[i])
 	}
@@ -193,7 +192,7 @@ func (p *Producer) receive(stream grpc.BidiStreamingClient[moldauv1.ProduceStrea
 			continue
 		}
 		result, failed := resultOf(resp)
-		p.answered(f.l, f.b, result, failed)
+		p.answered(f, result, failed)
 	}
 }
 
@@ -209,66 +208,64 @@ func resultOf(resp *moldauv1.ProduceStreamResponse) (*moldauv1.ProduceResult, *m
 	return results[0], results[0].GetError()
 }
 
-// answered lands a batch, or sends it again after a pause.
-func (p *Producer) answered(l *lane, b *batch, result *moldauv1.ProduceResult, failed *moldauv1.RangeError) {
-	if failed == nil {
-		p.land(l, b, result, nil)
+// answered lands a batch, or has it sent again.
+func (p *Producer) answered(f flight, result *moldauv1.ProduceResult, failed *moldauv1.RangeError) {
+	l, b := f.l, f.b
+	var over []outcome
+	p.mu.Lock()
+	if b.landed { // given up meanwhile
+		p.mu.Unlock()
 		return
 	}
+	b.sent = false
+	if failed == nil {
+		over = append(over, l.land(b, result.GetBaseOffset(), p.c.clk.Now()))
+	} else if err := errorOf(failed); !p.again(l, b, err) {
+		if fenced(err.Reason) && b.unsure {
+			err = errcode.Wrap(err, errcode.RequestTimedOut, "whether it was appended is not known")
+		}
+		over = append(over, l.fail(b, err))
+	}
+	over = append(over, l.settle()...)
+	p.launch(l)
+	p.mu.Unlock()
+	for _, o := range over {
+		p.finish(o)
+	}
+}
+
+func errorOf(failed *moldauv1.RangeError) *errcode.Error {
 	reason, known := errcode.ParseReason(failed.GetReason())
 	if !known {
 		reason = errcode.Internal
 	}
 	err := errcode.New(reason, "%s", failed.GetMessage())
 	err.Metadata = failed.GetMetadata()
+	return err
+}
+
+// again decides whether a batch that failed is tried again, and when. The
+// caller holds mu.
+func (p *Producer) again(l *lane, b *batch, err *errcode.Error) bool {
 	switch {
-	case fenced(reason) && b.tries == 1: // never taken: the partition lost count of us
-		p.mu.Lock()
-		if l.flying == b {
-			l.producerID, b.encoded, b.sent = record.NoProducerID, nil, false
-			p.launch(l)
-		}
-		p.mu.Unlock()
-	case failed.GetRetryable() && b.deadline.After(p.c.clk.Now()):
-		p.mu.Lock()
-		l.resting = p.c.clk.AfterFunc(backoff(b.tries), func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if l.flying == b && b.sent {
-				b.sent = false
-				p.launch(l)
-			}
-		})
-		p.mu.Unlock()
-	default:
-		p.land(l, b, nil, err)
+	case fenced(err.Reason) && !l.leads(b): // behind those that are missing
+		return true
+	case fenced(err.Reason) && !b.unsure && !b.renewed: // the partition lost count of us
+		b.renewed, l.broken = true, true
+		return true
+	case fenced(err.Reason) || !err.Retryable() || !b.deadline.After(p.c.clk.Now()):
+		return false
 	}
+	b.unsure = true
+	b.resting = p.c.clk.AfterFunc(backoff(b.tries), func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		b.resting = nil
+		p.launch(l)
+	})
+	return true
 }
 
 func fenced(r errcode.Reason) bool {
 	return r == errcode.OutOfOrderSequence || r == errcode.InvalidProducerEpoch || r == errcode.UnknownProducer
-}
-
-// land takes a batch out of the air, tells its outcome and lets the next go.
-func (p *Producer) land(l *lane, b *batch, result *moldauv1.ProduceResult, err error) {
-	p.mu.Lock()
-	if l.flying != b {
-		p.mu.Unlock()
-		return
-	}
-	l.flying = nil
-	if err == nil {
-		l.next = int32((int64(l.next) + int64(len(b.records))) & math.MaxInt32)
-	} else if b.tries > 1 || fenced(errcode.ReasonOf(err)) || errcode.Of(err).Retryable() {
-		l.producerID = record.NoProducerID // an earlier try may have been taken
-	}
-	if len(l.queue) > 0 {
-		p.launch(l)
-	}
-	p.mu.Unlock()
-	base := int64(-1)
-	if result != nil {
-		base = result.GetBaseOffset()
-	}
-	p.finish(l, b, base, err)
 }

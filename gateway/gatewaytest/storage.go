@@ -37,13 +37,20 @@ type Storage struct {
 }
 
 type partition struct {
-	batches  [][]byte
-	start    int64
-	end      int64
-	lastSeq  map[int64]int32
-	lastSize map[int64]int32
-	lastBase map[int64]int64
+	batches   [][]byte
+	start     int64
+	end       int64
+	producers map[int64][]appended // their last, oldest first
 }
+
+// appended is a batch of a producer.
+type appended struct {
+	first, last int32 // sequence
+	base        int64
+}
+
+// remembered is how many batches of a producer are known again.
+const remembered = 5
 
 // NewStorage returns an empty node.
 func NewStorage(clk clock.Clock) *Storage {
@@ -95,7 +102,7 @@ func (s *Storage) Refuse(lead func(id storageclient.PartitionID, epoch int32) er
 func (s *Storage) partition(id storageclient.PartitionID) *partition {
 	p := s.partitions[id]
 	if p == nil {
-		p = &partition{lastSeq: map[int64]int32{}, lastSize: map[int64]int32{}, lastBase: map[int64]int64{}}
+		p = &partition{producers: map[int64][]appended{}}
 		s.partitions[id] = p
 	}
 	return p
@@ -151,13 +158,14 @@ func (s *Storage) appendOne(in *storageclient.AppendPartition) storageclient.App
 		}
 	}
 	p := s.partition(in.PartitionID)
-	if h.Idempotent() {
-		last, known := p.lastSeq[h.ProducerID]
-		switch {
-		case known && h.LastSequence() == last && h.Count == p.lastSize[h.ProducerID]:
-			return storageclient.AppendResult{BaseOffset: p.lastBase[h.ProducerID], LogAppendTimeMs: -1, Duplicate: true}
-		case known && h.BaseSequence != (last+1)&0x7fffffff:
-			return failed(errcode.New(errcode.OutOfOrderSequence, "sequence %d, %d is next", h.BaseSequence, last+1))
+	if known := p.producers[h.ProducerID]; h.Idempotent() && len(known) > 0 {
+		for _, b := range known {
+			if b.first == h.BaseSequence && b.last == h.LastSequence() {
+				return storageclient.AppendResult{BaseOffset: b.base, LogAppendTimeMs: -1, Duplicate: true}
+			}
+		}
+		if next := (known[len(known)-1].last + 1) & 0x7fffffff; h.BaseSequence != next {
+			return failed(errcode.New(errcode.OutOfOrderSequence, "sequence %d, %d is next", h.BaseSequence, next).With("expected_sequence", next))
 		}
 	}
 	if in.ExpectedOffset != nil && *in.ExpectedOffset != p.end {
@@ -169,7 +177,8 @@ func (s *Storage) appendOne(in *storageclient.AppendPartition) storageclient.App
 	p.batches = append(p.batches, slices.Clone(in.Batch))
 	p.end += int64(h.Count)
 	if h.Idempotent() {
-		p.lastSeq[h.ProducerID], p.lastSize[h.ProducerID], p.lastBase[h.ProducerID] = h.LastSequence(), h.Count, base
+		known := append(p.producers[h.ProducerID], appended{h.BaseSequence, h.LastSequence(), base})
+		p.producers[h.ProducerID] = known[max(len(known)-remembered, 0):]
 	}
 	s.appends++
 	return storageclient.AppendResult{BaseOffset: base, LogAppendTimeMs: -1, LogStartOffset: p.start, LeaderEpoch: max(in.LeaderEpoch, 0)}
@@ -344,10 +353,11 @@ func (s *Storage) DescribeProducers(_ context.Context, partitions []storageclien
 	defer s.mu.Unlock()
 	known := make([]storageclient.PartitionProducers, len(partitions))
 	for i, id := range partitions {
-		last := s.partition(id).lastSeq
-		for _, pid := range slices.Sorted(maps.Keys(last)) {
+		producers := s.partition(id).producers
+		for _, pid := range slices.Sorted(maps.Keys(producers)) {
+			last := producers[pid][len(producers[pid])-1].last
 			known[i].Producers = append(known[i].Producers, storageclient.ProducerState{
-				ProducerID: pid, LastSequence: last[pid], CoordinatorEpoch: -1, TransactionStart: -1,
+				ProducerID: pid, LastSequence: last, CoordinatorEpoch: -1, TransactionStart: -1,
 			})
 		}
 	}

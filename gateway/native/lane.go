@@ -2,15 +2,11 @@ package native
 
 import (
 	"context"
-	"errors"
-	"math"
 	"sync"
 	"time"
 
-	"moldau.dev/gateway/routing"
 	"moldau.dev/metadata/metadataclient"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
-	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/storageclient"
 )
@@ -23,7 +19,8 @@ type entry struct {
 	ctx      context.Context // the produce's: queued entries of one that gave up are dropped
 	records  []record.Record // or batch
 	batch    []byte          // a client's own, opaque
-	safe     bool            // batch carries a producer, so it may be sent again
+	producer int64           // whose sequence it has, or NoProducerID
+	first    int32           // of that sequence
 	count    int
 	size     int
 	maxBatch int
@@ -32,6 +29,9 @@ type entry struct {
 	sequence *moldauv1.ProducerSequence
 	expected *int64
 
+	solo    bool // a batch of its own, to find out whose record is at fault
+	renewed bool // has been sent under a second producer of the gateway's
+
 	done   chan struct{}
 	result storageclient.AppendResult
 	err    error
@@ -39,7 +39,19 @@ type entry struct {
 }
 
 // alone tells whether an entry must be a batch of its own.
-func (e *entry) alone() bool { return e.batch != nil || e.sequence != nil || e.expected != nil }
+func (e *entry) alone() bool {
+	return e.batch != nil || e.sequence != nil || e.expected != nil || e.solo
+}
+
+// own tells whether an entry goes out under the gateway's own producer.
+func (e *entry) own() bool { return e.batch == nil && e.sequence == nil }
+
+// barrier tells whether nothing may be under way beside an entry: it has no
+// sequence that would keep it in order, or names the place where the log must
+// end.
+func (e *entry) barrier() bool {
+	return e.expected != nil || e.batch != nil && e.producer == record.NoProducerID
+}
 
 func (e *entry) finish(res storageclient.AppendResult, err error) {
 	e.result, e.err = res, err
@@ -71,16 +83,14 @@ func (ls *lanes) add(id storageclient.PartitionID, e *entry) {
 	l := ls.byID[id]
 	if l == nil {
 		ls.sweep()
-		l = &lane{s: ls.s, ids: ls.ids, id: id, producerID: record.NoProducerID}
+		l = &lane{s: ls.s, ids: ls.ids, wg: &ls.wg, id: id, producerID: record.NoProducerID, heard: map[int64]time.Time{}}
 		ls.byID[id] = l
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(l.queue, e)
-	if !l.busy {
-		l.busy = true
-		ls.wg.Go(l.run)
-	}
+	l.queued += e.size
+	l.start()
 }
 
 // sweep drops what is kept for deleted topics.
@@ -102,285 +112,179 @@ func gone(v *metadataclient.View, id storageclient.PartitionID) bool {
 	return v.TopicsByID[id.Topic] == nil
 }
 
-// lane is the way to one partition. It has a goroutine while something is
-// queued. What came while a batch was under way goes into the next one
-// together, so batches grow with the load and nobody waits for a timer.
+const (
+	// inFlight is how many batches of one producer are under way at once: as many
+	// as storage remembers, so that each may be sent again (KIP-98).
+	inFlight = 5
+	// laneInFlight is how many of all producers.
+	laneInFlight = 32
+	// worthBytes must have gathered before another of the gateway's own batches
+	// follows one that is under way.
+	worthBytes = 128 << 10
+	// forgotten is after how long without a batch storage may no longer know a
+	// producer; in truth that takes much longer.
+	forgotten = 10 * time.Minute
+	// manyHeard bounds the producers that a lane remembers.
+	manyHeard = 1000
+)
+
+// lane is the way to one partition. A goroutine, there while something can be
+// sent, makes batches of what is queued and sends them off; each flies by
+// itself. What came while a batch was under way goes into the next one together,
+// so batches grow with the load and nobody waits for a timer.
 //
-// Invariant: at most one append is under way, so the order of the queue is the
-// order of the log, and the gateway's own sequence has no gap.
+//	queue ─▶ take ─▶ build ─▶ fly ─▶ land ─┬─ appended: told
+//	  ▲                                    └─ not: once all have landed, settled
+//	  └──── never appended, as one before it failed ◀────────┘
+//
+// Invariant: what has no producer of its own is appended in the order of the
+// queue, and each producer's batches in the order of its sequence. Storage
+// refuses a batch that overtook another; it is sent again when that has landed.
 type lane struct {
 	s   *Server
 	ids *producerIDs
+	wg  *sync.WaitGroup
 	id  storageclient.PartitionID
 
-	mu    sync.Mutex
-	queue []*entry
-	busy  bool
+	mu     sync.Mutex
+	queue  []*entry
+	queued int  // bytes of queue
+	busy   bool // the goroutine is there
+	// flying, oldest first, has what is under way, and what landed behind an
+	// older one of the same producer that has not: a producer's newest and oldest
+	// are never more than inFlight apart.
+	flying []*flight
+	failed bool // one of the gateway's own failed: no other starts before they are settled
 
-	// Of the goroutine: the gateway's own producer in this partition. It makes
-	// tries of one append that may have been taken safe. A new one is taken
-	// where it is unknown which sequence is next.
+	heard map[int64]time.Time // when a batch of a producer was last appended
+
+	// The gateway's own producer in this partition. A new one is taken where it
+	// is unknown which sequence is next.
 	producerID int64
 	nextSeq    int32
-	bench      *bench
 }
-
-// bench is what batches are built on; lanes without work have none.
-type bench struct {
-	builder *record.Builder
-	batch   []byte
-}
-
-var benches = sync.Pool{New: func() any { return &bench{builder: record.NewBuilder(record.DefaultBuilderOptions())} }}
-
-// keptBytes is the largest batch whose memory goes back to the pool.
-const keptBytes = 4 << 20
 
 func (l *lane) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.busy
+	return !l.busy && len(l.flying) == 0
+}
+
+// start has the goroutine run if there is something that it may send. The
+// caller holds mu.
+func (l *lane) start() {
+	if !l.busy && l.ready() {
+		l.busy = true
+		l.wg.Go(l.run)
+	}
+}
+
+// ready tells whether the next batch may go. The caller holds mu.
+func (l *lane) ready() bool {
+	if len(l.queue) == 0 {
+		return false
+	}
+	if len(l.flying) == 0 {
+		return true
+	}
+	first, same := l.queue[0], 0
+	for _, f := range l.flying {
+		if f.barrier || f.begins && f.producer == first.producer {
+			return false
+		}
+		if f.producer == first.producer {
+			same++
+		}
+	}
+	if first.barrier() || same >= inFlight || len(l.flying) >= laneInFlight {
+		return false
+	}
+	if !first.own() || same == 0 {
+		return true
+	}
+	return !l.failed && !first.solo && l.queued >= worthBytes
 }
 
 func (l *lane) run() {
-	b := benches.Get().(*bench)
-	l.bench = b // a later run of this lane has another: keep to b after take said nil
-	defer func() {
-		if cap(b.batch) <= keptBytes {
-			benches.Put(b)
+	for {
+		f, dropped := l.take()
+		for _, e := range dropped {
+			l.finish(e, storageclient.AppendResult{}, e.ctx.Err())
 		}
-	}()
-	for group := l.take(); len(group) > 0; group = l.take() {
-		size := int64(0)
-		for _, e := range group {
-			size += int64(e.size)
+		if f == nil {
+			return
 		}
-		l.flush(group)
-		l.s.bytes.Release(size)
+		f.send()
 	}
 }
 
-// take removes the entries of the next batch from the queue. Nil ends the
-// goroutine.
-func (l *lane) take() []*entry {
+// take enters the next batch among what flies. Entries whose caller has gone
+// are dropped. Without a batch, the goroutine ends.
+func (l *lane) take() (f *flight, dropped []*entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) == 0 {
-		l.busy, l.queue = false, nil
-		return nil
+	for l.ready() {
+		group := l.cut()
+		var wanted []*entry
+		for _, e := range group {
+			if e.ctx.Err() != nil {
+				dropped = append(dropped, e)
+			} else {
+				wanted = append(wanted, e)
+			}
+		}
+		if len(wanted) > 0 {
+			return l.enter(wanted), dropped
+		}
 	}
+	l.busy = false
+	if len(l.queue) == 0 {
+		l.queue = nil
+	}
+	return nil, dropped
+}
+
+// cut removes the entries of the next batch from the queue.
+func (l *lane) cut() []*entry {
 	first := l.queue[0]
 	n, size, count := 1, first.size, first.count
 	for ; n < len(l.queue) && !first.alone(); n++ {
 		e := l.queue[n]
-		size, count = size+e.size, count+e.count
-		if e.alone() || e.acks != first.acks || e.codec != first.codec || size > first.maxBatch || count > maxRecords {
+		if e.alone() || e.acks != first.acks || e.codec != first.codec || size+e.size > first.maxBatch || count+e.count > maxRecords {
 			break
 		}
+		size, count = size+e.size, count+e.count
 	}
 	group := l.queue[:n:n]
-	l.queue = l.queue[n:]
+	l.queue, l.queued = l.queue[n:], l.queued-size
 	return group
 }
 
-// flush appends one batch and tells everyone in it.
-func (l *lane) flush(group []*entry) {
-	group = stillWanted(group)
-	if len(group) == 0 {
-		return
-	}
-	ctx, cancel := l.context(group)
-	defer cancel()
-	ctx, ended := l.traced(ctx, group)
-	res, err := l.appendGroup(ctx, group)
-	ended(err)
-	if err != nil && len(group) > 1 && blames(err) {
-		for i := range group { // one is at fault; the others shall not pay
-			l.flush(group[i : i+1])
-		}
-		return
-	}
-	if err == nil {
-		l.s.metrics.batches.Inc()
-		l.s.metrics.coalesced.Add(float64(len(group) - 1))
-	}
-	next := res.BaseOffset
-	for _, e := range group {
-		own := res
-		own.BaseOffset, next = next, next+int64(e.count)
-		own.Duplicate = res.Duplicate && (e.batch != nil || e.sequence != nil) // of our own tries nobody need know
-		e.finish(own, err)
-	}
-}
-
-// stillWanted finishes the entries whose caller has gone.
-func stillWanted(group []*entry) []*entry {
-	var out []*entry
-	for _, e := range group {
-		if err := e.ctx.Err(); err != nil {
-			e.finish(storageclient.AppendResult{}, err)
-			continue
-		}
-		out = append(out, e)
-	}
-	return out
-}
-
-// context lasts as long as anyone in the group waits, and ends with the server.
-func (l *lane) context(group []*entry) (context.Context, context.CancelFunc) {
-	var last time.Time
-	for _, e := range group {
-		if d, ok := e.ctx.Deadline(); ok && d.After(last) {
-			last = d
-		}
-	}
-	return context.WithDeadline(l.s.life, last)
-}
-
-// blames tells whether an error is about the records rather than the way.
-func blames(err error) bool {
-	switch errcode.ReasonOf(err) {
-	case errcode.InvalidRecord, errcode.InvalidTimestamp, errcode.RecordTooLarge, errcode.BatchTooLarge,
-		errcode.CorruptRecord, errcode.UnsupportedCompression:
-		return true
-	default:
-		return false
-	}
-}
-
-func (l *lane) appendGroup(ctx context.Context, group []*entry) (storageclient.AppendResult, error) {
+// enter makes a flight of a group, in order behind those of its producer.
+func (l *lane) enter(group []*entry) *flight {
 	first := group[0]
-	part := storageclient.AppendPartition{PartitionID: l.id, ExpectedOffset: first.expected}
-	if first.batch != nil {
-		part.Batch = first.batch
-		res, _, err := l.append(ctx, part, first.acks, first.safe)
-		return res, err
+	f := &flight{
+		l: l, group: group, producer: first.producer, sequence: first.first, own: first.own(), barrier: first.barrier(),
+		safe: first.own() || first.producer != record.NoProducerID, landed: make(chan struct{}),
+		part: storageclient.AppendPartition{PartitionID: l.id, ExpectedOffset: first.expected, Batch: first.batch},
 	}
-	if p := first.sequence; p != nil {
-		batch, err := l.build(group, p.GetProducerId(), int16(p.GetProducerEpoch()), p.GetSequence())
-		if err != nil {
-			return storageclient.AppendResult{}, err
+	if f.own {
+		f.sequence = l.nextSeq
+		for _, e := range group {
+			l.nextSeq = advance(l.nextSeq, e.count)
 		}
-		part.Batch = batch
-		res, _, err := l.append(ctx, part, first.acks, true)
-		return res, err
 	}
-	return l.appendOwn(ctx, group, part)
+	f.begins = l.s.clk.Since(l.heard[f.producer]) > forgotten
+	for _, other := range l.flying {
+		if other.producer == f.producer {
+			f.before = other
+		}
+	}
+	l.flying = append(l.flying, f)
+	return f
 }
 
-// appendOwn appends under the gateway's own producer.
-func (l *lane) appendOwn(ctx context.Context, group []*entry, part storageclient.AppendPartition) (storageclient.AppendResult, error) {
-	for again := true; ; again = false {
-		if l.producerID == record.NoProducerID {
-			id, err := l.ids.next(ctx)
-			if err != nil {
-				return storageclient.AppendResult{}, err
-			}
-			l.producerID, l.nextSeq = id, 0
-		}
-		batch, err := l.build(group, l.producerID, 0, l.nextSeq)
-		if err != nil {
-			return storageclient.AppendResult{}, err
-		}
-		part.Batch = batch
-		res, unknown, err := l.append(ctx, part, group[0].acks, true)
-		switch {
-		case err == nil:
-			l.nextSeq = advance(l.nextSeq, l.bench.builder.Len())
-			return res, nil
-		case unknown || fenced(err):
-			l.producerID = record.NoProducerID
-		}
-		if unknown || !fenced(err) || !again {
-			return res, err
-		}
-	}
-}
-
-func advance(seq int32, n int) int32 {
-	return int32((int64(seq) + int64(n)) & math.MaxInt32)
-}
-
-// fenced tells that the partition does not take the producer's sequence: it
-// lost what it knew of it.
-func fenced(err error) bool {
-	switch errcode.ReasonOf(err) {
-	case errcode.OutOfOrderSequence, errcode.InvalidProducerEpoch, errcode.UnknownProducer:
-		return true
-	default:
-		return false
-	}
-}
-
-func (l *lane) build(group []*entry, producerID int64, epoch int16, sequence int32) ([]byte, error) {
-	b := l.bench
-	b.builder.Reset(record.BuilderOptions{Codec: group[0].codec, ProducerID: producerID, ProducerEpoch: epoch, BaseSequence: sequence})
-	for _, e := range group {
-		for i := range e.records {
-			b.builder.Append(&e.records[i])
-		}
-	}
-	batch, err := b.builder.Build(b.batch[:0])
-	if err != nil {
-		return nil, invalidBatch(err)
-	}
-	b.batch = batch
-	return batch, nil
-}
-
-// append asks the leader until it answers. A batch that may be in the log is
-// only sent again where that is safe (rule G4). The outcome is unknown where
-// an error came of a try that may have been taken.
-func (l *lane) append(ctx context.Context, part storageclient.AppendPartition, acks storageclient.Acks, safe bool) (storageclient.AppendResult, bool, error) {
-	tries := l.s.router.Attempts()
-	unknown := false
-	for {
-		tries.Begin()
-		res, sent, err := l.try(ctx, part, acks)
-		if err == nil {
-			return res, false, nil
-		}
-		if sent && mayBeAppended(err) {
-			unknown = true
-		}
-		again := routing.Misrouted(err) || routing.Unreachable(err) || errcode.Is(err, errcode.NotEnoughReplicasAfterAppend)
-		if !again || (unknown && !safe) || !tries.Wait(ctx) {
-			return storageclient.AppendResult{}, unknown, err
-		}
-		l.s.metrics.retries.Inc()
-	}
-}
-
-// try sends a batch once. Not sent means that no byte left.
-func (l *lane) try(ctx context.Context, part storageclient.AppendPartition, acks storageclient.Acks) (res storageclient.AppendResult, sent bool, err error) {
-	leader, err := l.s.router.Leader(l.id)
-	if err != nil {
-		return res, false, err
-	}
-	part.LeaderEpoch = leader.Epoch
-	resp, err := leader.Append(ctx, &storageclient.AppendRequest{Partitions: []storageclient.AppendPartition{part}, Acks: acks})
-	if err != nil {
-		return res, true, unknownOutcome{errcode.Of(err)}
-	}
-	if len(resp.Results) != 1 {
-		return res, true, unknownOutcome{errcode.New(errcode.Internal, "a storage node answered for %d partitions, 1 was asked", len(resp.Results))}
-	}
-	return resp.Results[0], true, resp.Results[0].Err
-}
-
-// unknownOutcome marks the error of a whole call.
-type unknownOutcome struct{ error }
-
-func (u unknownOutcome) Unwrap() error { return u.error }
-
-func mayBeAppended(err error) bool {
-	if _, whole := errors.AsType[unknownOutcome](err); whole {
-		return true
-	}
-	switch errcode.ReasonOf(err) {
-	case errcode.RequestTimedOut, errcode.NotEnoughReplicasAfterAppend, errcode.Canceled, errcode.StorageError, errcode.Internal:
-		return true
-	default:
-		return false
-	}
+func (l *lane) finish(e *entry, res storageclient.AppendResult, err error) {
+	e.finish(res, err)
+	l.s.bytes.Release(int64(e.size))
 }

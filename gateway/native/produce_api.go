@@ -103,7 +103,7 @@ func (p *producing) prepare(ctx context.Context, t *metadataclient.Topic, req *m
 			return invalidBatch(err)
 		}
 		p.shares = []*share{{partition: req.GetPartition(), size: len(batch)}}
-		p.queued = []*entry{{batch: batch, count: int(h.Count), safe: h.Idempotent()}}
+		p.queued = []*entry{{batch: batch, count: int(h.Count), producer: max(h.ProducerID, record.NoProducerID), first: h.BaseSequence}}
 	} else {
 		if p.shares, err = p.s.split(ctx, t, req, c.maxBatch); err != nil {
 			return err
@@ -113,7 +113,11 @@ func (p *producing) prepare(ctx context.Context, t *metadataclient.Topic, req *m
 			codec = c.codec
 		}
 		for _, sh := range p.shares {
-			p.queued = append(p.queued, &entry{records: sh.records, count: len(sh.records), codec: codec, sequence: req.GetProducer()})
+			e := &entry{records: sh.records, count: len(sh.records), codec: codec, producer: record.NoProducerID, sequence: req.GetProducer()}
+			if e.sequence != nil {
+				e.producer, e.first = e.sequence.GetProducerId(), e.sequence.GetSequence()
+			}
+			p.queued = append(p.queued, e)
 		}
 	}
 	for i, e := range p.queued {
