@@ -63,7 +63,7 @@ consul: ## build bin/consul, a real Consul server for tests; minutes where nothi
 	cd .ci/consul && CGO_ENABLED=0 go build -trimpath -o ../../bin/consul github.com/hashicorp/consul
 
 consul-test: consul ## test against real Consul servers, with their faults
-	go test -count=1 -timeout 10m -tags consul ./metadata/store ./services/discovery
+	go test -count=1 -p 1 -timeout 10m -tags consul ./metadata/store ./services/discovery ./services/test/takeover
 
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e

@@ -2,6 +2,7 @@ package metadataclient
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,7 +36,7 @@ func ask[Req, Resp any](ctx context.Context, c *client, patience time.Duration, 
 		i, err := c.instances.pick()
 		if err == nil {
 			var resp *Resp
-			if resp, err = call(i.rpc, ctx, req); err == nil {
+			if resp, err = attempt(ctx, c, i, call, req); err == nil {
 				return resp, nil
 			}
 			again, elsewhere = c.instances.learn(i, err)
@@ -50,4 +51,16 @@ func ask[Req, Resp any](ctx context.Context, c *client, patience time.Duration, 
 		}
 		c.sleep(ctx, retryPause)
 	}
+}
+
+// attempt is one call to one instance, which ends when that one is known to
+// hang.
+func attempt[Req, Resp any](ctx context.Context, c *client, i *instance, call method[Req, Resp], req *Req) (*Resp, error) {
+	ctx, end := c.instances.within(ctx, i)
+	defer end()
+	resp, err := call(i.rpc, ctx, req)
+	if cause, ours := errors.AsType[*errcode.Error](context.Cause(ctx)); err != nil && ours {
+		err = cause
+	}
+	return resp, err
 }

@@ -60,7 +60,7 @@ func Dial(_ context.Context, target string, opts Options) (Client, error) {
 		if opts.Instances == nil {
 			return nil, errcode.New(errcode.InvalidArgument, "target %s needs a place to look instances up in", target)
 		}
-		return start(newInstances(opts.Transport), opts), nil
+		return start(nil, opts), nil
 	}
 	list := strings.Split(target, ",")
 	for i := range list {
@@ -68,20 +68,18 @@ func Dial(_ context.Context, target string, opts Options) (Client, error) {
 			return nil, errcode.New(errcode.InvalidArgument, "metadata target %q has an empty part", target)
 		}
 	}
-	return start(newInstances(opts.Transport, list...), opts), nil
+	return start(list, opts), nil
 }
 
 // Local returns a Client that calls a service of this process directly, with
 // no encoding in between, while that is the controller. Close it before the
 // service stops.
 func Local(service metadatav1.MetadataServiceServer, opts Options) Client {
-	s := newInstances(opts.Transport, thisProcess)
-	s.open[thisProcess] = &instance{address: thisProcess, rpc: local{service}}
 	opts.Instances = nil
-	return start(s, opts)
+	return start([]string{thisProcess}, opts, newInstance(thisProcess, local{service}, nil))
 }
 
-func start(known *instances, opts Options) *client {
+func start(known []string, opts Options, open ...*instance) *client {
 	if opts.Clock == nil {
 		opts.Clock = clock.Real()
 	}
@@ -92,7 +90,11 @@ func start(known *instances, opts Options) *client {
 		opts.HeartbeatInterval = defaultHeartbeat
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &client{instances: known, opts: opts, changed: make(chan struct{}), cancel: cancel}
+	s := newInstances(opts.Transport, opts.Clock, known...)
+	for _, i := range open {
+		s.open[i.address] = i
+	}
+	c := &client{instances: s, opts: opts, changed: make(chan struct{}), cancel: cancel}
 	c.view.Store(emptyView())
 	c.wg.Go(func() { c.watch(ctx) })
 	if opts.Instances != nil {

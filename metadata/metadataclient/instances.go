@@ -1,14 +1,17 @@
 package metadataclient
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
+	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/transport"
 )
@@ -16,11 +19,25 @@ import (
 // thisProcess is the address of the metadata service in this process.
 const thisProcess = ""
 
+// distrust is how long a standby's word that an instance leads is not believed
+// after that one has failed to answer: standbys learn it later.
+const distrust = 2 * time.Second
+
 // instance is one metadata process.
 type instance struct {
 	address string
 	rpc     metadatav1.MetadataServiceClient
 	conn    *grpc.ClientConn // nil in this process
+
+	failed time.Time          // when it last did not answer
+	alive  context.Context    // of calls to it
+	hangs  context.CancelFunc // ends them
+}
+
+func newInstance(address string, rpc metadatav1.MetadataServiceClient, conn *grpc.ClientConn) *instance {
+	i := &instance{address: address, rpc: rpc, conn: conn}
+	i.alive, i.hangs = context.WithCancel(context.Background())
+	return i
 }
 
 // fails tells whether the process cannot be reached just now.
@@ -33,6 +50,7 @@ func (i *instance) fails() bool {
 // next one is tried.
 type instances struct {
 	dial transport.DialOptions
+	clk  clock.Clock
 
 	mu     sync.Mutex
 	known  []string
@@ -40,8 +58,8 @@ type instances struct {
 	open   map[string]*instance
 }
 
-func newInstances(dial transport.DialOptions, known ...string) *instances {
-	s := &instances{dial: dial, open: map[string]*instance{}}
+func newInstances(dial transport.DialOptions, clk clock.Clock, known ...string) *instances {
+	s := &instances{dial: dial, clk: clk, open: map[string]*instance{}}
 	s.know(known)
 	return s
 }
@@ -81,7 +99,7 @@ func (s *instances) get(address string) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.open[address] = &instance{address, metadatav1.NewMetadataServiceClient(conn), conn}
+	s.open[address] = newInstance(address, metadatav1.NewMetadataServiceClient(conn), conn)
 	return s.open[address], nil
 }
 
@@ -97,21 +115,57 @@ func (s *instances) learn(from *instance, err error) (again, elsewhere bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.active
-	if was != from.address {
-		return e.Reason == errcode.NotController || e.Reason == errcode.ControllerUnavailable, true // another call has learned it
-	}
-	switch hint := e.Metadata["controller"]; {
-	case e.Reason == errcode.NotController && hint != "" && hint != from.address:
-		s.active = hint
-	case e.Reason == errcode.NotController, e.Reason == errcode.ControllerUnavailable:
-		s.next()
-	case e.Reason == errcode.NodeUnavailable, e.Reason == errcode.ShuttingDown, e.Reason == errcode.RequestTimedOut:
-		s.next()
-		return false, false
+	switch e.Reason {
+	case errcode.NotController, errcode.ControllerUnavailable:
+		again = true
+		if was == from.address {
+			s.follow(from, e.Metadata["controller"])
+		}
+	case errcode.NodeUnavailable, errcode.ShuttingDown, errcode.RequestTimedOut:
+		from.failed = s.clk.Now()
+		if was == from.address {
+			s.next()
+			return false, false
+		}
 	default:
 		return false, false
 	}
-	return true, s.active != was
+	return again, s.active != from.address
+}
+
+// follow believes a standby's hint, unless it is at odds with what was seen.
+func (s *instances) follow(from *instance, hint string) {
+	switch i := s.open[hint]; {
+	case hint == "" || hint == from.address:
+		s.next()
+	case i == nil || i.failed.IsZero() || s.clk.Since(i.failed) >= distrust:
+		s.active = hint
+	}
+}
+
+// silent ends all calls to an instance that hangs: its connections stay open,
+// and nothing else would.
+func (s *instances) silent(i *instance) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.failed = s.clk.Now()
+	i.hangs()
+	i.alive, i.hangs = context.WithCancel(context.Background())
+	if s.active == i.address {
+		s.next()
+	}
+}
+
+// within returns a context for one call to an instance.
+func (s *instances) within(ctx context.Context, i *instance) (context.Context, context.CancelFunc) {
+	s.mu.Lock()
+	alive := i.alive
+	s.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(alive, func() {
+		cancel(errcode.New(errcode.NodeUnavailable, "metadata process %s hangs", i.address))
+	})
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 func (s *instances) close() error {
@@ -119,6 +173,7 @@ func (s *instances) close() error {
 	defer s.mu.Unlock()
 	var errs []error
 	for _, i := range s.open {
+		i.hangs()
 		if i.conn != nil {
 			errs = append(errs, i.conn.Close())
 		}

@@ -39,9 +39,9 @@ func (a actor) CreateTopic(context.Context, *metadatav1.CreateTopicRequest, ...g
 }
 
 func (c *cast) client(known ...string) *client {
-	s := newInstances(transport.DialOptions{}, known...)
+	s := newInstances(transport.DialOptions{}, clock.Real(), known...)
 	for address := range c.answers {
-		s.open[address] = &instance{address: address, rpc: actor{address: address, cast: c}}
+		s.open[address] = newInstance(address, actor{address: address, cast: c}, nil)
 	}
 	return &client{instances: s, opts: Options{Clock: clock.Real(), Log: slog.New(slog.DiscardHandler)}}
 }
@@ -182,4 +182,52 @@ func TestSilentStreamIsLeft(t *testing.T) {
 			t.Errorf("revision %d", v.Revision)
 		}
 	})
+}
+
+// TestWordOfADeadControllerIsNotBelieved: a standby names it for some seconds
+// more, and calls to one that hangs would wait for ever.
+func TestWordOfADeadControllerIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cast := &cast{answers: map[string]func() error{"a": says(errcode.RequestTimedOut), "b": standby("a")}}
+		c := cast.client("a", "b")
+		_, _ = c.CreateTopic(t.Context(), &metadatav1.CreateTopicRequest{})
+		began := clock.Real().Now()
+		_, err := c.CreateTopic(t.Context(), &metadatav1.CreateTopicRequest{}) // fails at a, in the end
+		if took := clock.Real().Since(began); !errcode.Is(err, errcode.RequestTimedOut) || took < distrust || cast.asked[1] != "b" {
+			t.Errorf("asked %v: %v after %s", cast.asked, err, took)
+		}
+	})
+}
+
+// hung is an instance that never answers.
+type hung struct {
+	metadatav1.MetadataServiceClient
+	asked chan struct{}
+}
+
+func (h hung) CreateTopic(ctx context.Context, _ *metadatav1.CreateTopicRequest, _ ...grpc.CallOption) (*metadatav1.CreateTopicResponse, error) {
+	close(h.asked)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestCallsToOneThatHangsEnd as soon as its watch has been silent for too long;
+// nobody knows whether they were done.
+func TestCallsToOneThatHangsEnd(t *testing.T) {
+	c := (&cast{}).client("a", "b")
+	i := newInstance("a", hung{asked: make(chan struct{})}, nil)
+	c.instances.open["a"] = i
+	failed := make(chan error)
+	go func() {
+		_, err := c.CreateTopic(t.Context(), &metadatav1.CreateTopicRequest{})
+		failed <- err
+	}()
+	<-i.rpc.(hung).asked
+	c.instances.silent(i)
+	if err := <-failed; !errcode.Is(err, errcode.NodeUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if c.instances.active != "b" {
+		t.Errorf("the next call goes to %q", c.instances.active)
+	}
 }

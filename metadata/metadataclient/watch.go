@@ -60,11 +60,9 @@ func (c *client) follow(ctx context.Context) error {
 // followAt shows what one instance sends, until it fails or has been silent for
 // too long: a process that hangs keeps its connections open (G2).
 func (c *client) followAt(ctx context.Context, i *instance) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	alive := c.opts.Clock.AfterFunc(maxSilence, func() {
-		cancel(errcode.New(errcode.NodeUnavailable, "metadata has been silent for %s", maxSilence))
-	})
+	ctx, end := c.instances.within(ctx, i)
+	defer end()
+	alive := c.opts.Clock.AfterFunc(maxSilence, func() { c.instances.silent(i) })
 	defer alive.Stop()
 	req := &metadatav1.WatchRequest{Watcher: c.opts.Watcher, GatewayId: c.opts.GatewayID, Seen: c.View().Position()}
 	stream, err := i.rpc.Watch(ctx, req, grpc.MaxCallRecvMsgSize(maxSnapshot))

@@ -11,6 +11,7 @@ import (
 	"moldau.dev/metadata"
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/metadata/store"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/lifecycle"
 	storagenode "moldau.dev/storage-node"
 	"moldau.dev/storage-node/storageclient"
@@ -19,11 +20,17 @@ import (
 
 func buildMetadata(p *process) []lifecycle.Part {
 	s := p.settings.Metadata
+	port := &internalPort{p: p, name: "metadata", key: "metadata.listen", addr: s.Listen, advertise: s.Advertise}
 	role := lifecycle.Part{
 		Name: "metadata",
-		Start: func(ctx context.Context) error {
+		Start: func(ctx context.Context) (err error) {
 			cfg := metadata.Default()
-			cfg.StoreKind, cfg.DataDir = s.Store, p.dir("metadata")
+			cfg.StoreKind, cfg.DataDir, cfg.Consul = s.Store, p.dir("metadata"), p.settings.consul()
+			if s.Store == metadata.StoreConsul {
+				if cfg.Advertise, err = p.reached(port); err != nil {
+					return err
+				}
+			}
 			cfg.FenceTimeout, cfg.AckTimeout, cfg.NumPartitions = s.FenceTimeout, s.AckTimeout, s.Partitions
 			service, err := metadata.NewService(cfg, metadata.Deps{Clock: p.clock, Log: p.log, Registerer: p.registry})
 			if errors.Is(err, store.ErrLocked) {
@@ -40,8 +47,22 @@ func buildMetadata(p *process) []lifecycle.Part {
 	if p.alone {
 		return []lifecycle.Part{role}
 	}
-	port := &internalPort{p: p, name: "metadata", key: "metadata.listen", addr: s.Listen}
-	return []lifecycle.Part{port.open(), role, port.serve(func(r grpc.ServiceRegistrar) { p.metadata.Register(r) })}
+	// Another takes over while this process still ends its calls (C7).
+	role.Drain = role.Stop
+	parts := []lifecycle.Part{port.open(), role, port.serve(func(r grpc.ServiceRegistrar) { p.metadata.Register(r) })}
+	return append(parts, p.announcement(metadataclient.Role, func() (discovery.Instance, error) {
+		addr, err := port.address()
+		return discovery.Instance{ID: addr, Addr: addr}, err
+	}, nothing)...)
+}
+
+// reached returns where other processes reach a port.
+func (p *process) reached(port *internalPort) (string, error) {
+	if p.alone {
+		return "", precondition("run the roles in processes of their own, or say --set metadata.store=embedded",
+			"metadata in Consul is for several processes, and this one has no port for others")
+	}
+	return port.address()
 }
 
 func dirInUse(dir string) error {
@@ -62,7 +83,7 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 	name := fmt.Sprintf("storage-node-%d", id)
 	var service *storagenode.Service
 	var door metadataclient.Client
-	port := &internalPort{p: p, name: name, key: "storage_node.listen", addr: s.Listen}
+	port := &internalPort{p: p, name: name, key: "storage_node.listen", addr: s.Listen, advertise: s.Advertise}
 	role := lifecycle.Part{
 		Name: name,
 		Start: func(ctx context.Context) (err error) {
@@ -72,7 +93,7 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 			cfg := storagenode.DefaultConfig()
 			cfg.NodeID, cfg.DataDir, cfg.Rack = id, p.dir(name), s.Rack
 			if cfg.Advertise = "in-process"; !p.alone {
-				if cfg.Advertise, err = advertised(s.Advertise, port.listener.Addr()); err != nil {
+				if cfg.Advertise, err = port.address(); err != nil {
 					return errors.Join(err, door.Close())
 				}
 			}
@@ -95,5 +116,9 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 	if p.alone {
 		return []lifecycle.Part{role}
 	}
-	return []lifecycle.Part{port.open(), role, port.serve(func(r grpc.ServiceRegistrar) { service.Register(r) })}
+	parts := []lifecycle.Part{port.open(), role, port.serve(func(r grpc.ServiceRegistrar) { service.Register(r) })}
+	return append(parts, p.announcement("storage-node", func() (discovery.Instance, error) {
+		addr, err := port.address()
+		return discovery.Instance{ID: fmt.Sprint(id), Addr: addr, Rack: s.Rack}, err
+	}, nothing)...)
 }

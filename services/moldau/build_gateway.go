@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"syscall"
 
 	"moldau.dev/gateway"
 	"moldau.dev/metadata/metadataclient"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/lifecycle"
 	"moldau.dev/services/transport"
 	"moldau.dev/storage-node/storageclient"
@@ -19,7 +22,7 @@ func buildGateway(p *process) []lifecycle.Part {
 	var service *gateway.Service
 	var door metadataclient.Client
 	var pool *storageclient.Pool
-	return []lifecycle.Part{{
+	return append([]lifecycle.Part{{
 		Name: "gateway",
 		Start: func(ctx context.Context) (err error) {
 			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: "gateway"}); err != nil {
@@ -56,5 +59,14 @@ func buildGateway(p *process) []lifecycle.Part {
 		Stop: func(ctx context.Context) error {
 			return errors.Join(service.Stop(ctx), pool.Close(), door.Close())
 		},
-	}}
+	}}, p.announcement("gateway", func() (discovery.Instance, error) {
+		listener, err := net.ResolveTCPAddr("tcp", service.GRPCAddr())
+		if err != nil {
+			return discovery.Instance{}, err
+		}
+		addr, err := advertised("gateway.grpc_advertised", s.GRPCAdvertise, listener)
+		return discovery.Instance{ID: fmt.Sprint(s.NodeID), Addr: addr}, err
+	}, func() map[string]string {
+		return map[string]string{"http": service.HTTPAddr(), "kafka": service.KafkaAddr()}
+	})...)
 }

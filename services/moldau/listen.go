@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"moldau.dev/services/config"
 	"moldau.dev/services/lifecycle"
@@ -36,8 +39,15 @@ func (p *process) listen(ctx context.Context, key, addr string) (net.Listener, e
 type internalPort struct {
 	p               *process
 	name, key, addr string
+	advertise       string // by the operator
 	listener        net.Listener
 	server          *grpc.Server
+	health          *health.Server // for Consul, meshes and orchestrators
+}
+
+// address is where others reach the port.
+func (i *internalPort) address() (string, error) {
+	return advertised(strings.TrimSuffix(i.key, "listen")+"advertise", i.advertise, i.listener.Addr())
 }
 
 func (i *internalPort) open() lifecycle.Part {
@@ -67,6 +77,8 @@ func (i *internalPort) serve(register func(grpc.ServiceRegistrar)) lifecycle.Par
 				Audience: transport.Internal, Log: i.p.log, Metrics: i.p.registerer(i.name), Tracing: i.p.tracing,
 				MaxRecvBytes: transport.MaxMessage(maxBatchBytes),
 			})
+			i.health = health.NewServer()
+			healthv1.RegisterHealthServer(i.server, i.health)
 			register(i.server)
 			return nil
 		},
@@ -76,7 +88,9 @@ func (i *internalPort) serve(register func(grpc.ServiceRegistrar)) lifecycle.Par
 			}
 			return context.Canceled
 		},
+		Drain: func(context.Context) error { i.health.Shutdown(); return nil },
 		Stop: func(ctx context.Context) error {
+			i.health.Shutdown() // ends its watches too
 			transport.GracefulStop(ctx, i.p.clock, i.server)
 			return nil
 		},
@@ -84,23 +98,23 @@ func (i *internalPort) serve(register func(grpc.ServiceRegistrar)) lifecycle.Par
 }
 
 // advertised returns the address that others reach a listener by: the one that
-// the operator says, with the listener's port where that one is 0, else the
-// listener's own, if it names one interface.
-func advertised(advertise string, listener net.Addr) (string, error) {
+// the operator says under key, with the listener's port where that one is 0,
+// else the listener's own, if it names one interface.
+func advertised(key, advertise string, listener net.Addr) (string, error) {
 	host, port, err := net.SplitHostPort(listener.String())
 	if err != nil {
 		return "", err
 	}
 	if advertise == "" {
 		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-			return "", precondition("say --set storage_node.advertise=HOST:PORT, or "+config.EnvName("storage_node.advertise")+"; port 0 stands for the listener's own",
+			return "", precondition("say --set "+key+"=HOST:PORT, or "+config.EnvName(key)+"; port 0 stands for the listener's own",
 				"%s is on every interface, so others cannot be told where it is", listener)
 		}
 		return listener.String(), nil
 	}
 	host, told, err := net.SplitHostPort(advertise)
 	if err != nil {
-		return "", usagef("storage_node.advertise %q: %w", advertise, err)
+		return "", usagef("%s %q: %w", key, advertise, err)
 	}
 	if told != "0" {
 		port = told

@@ -16,7 +16,7 @@ func TestNodesAdvertiseWhereOthersReachThem(t *testing.T) {
 		{"", "[::]:9192", ""},
 		{"node-1.example", "0.0.0.0:9192", ""},
 	} {
-		got, err := advertised(c.advertise, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.listens)))
+		got, err := advertised("storage_node.advertise", c.advertise, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.listens)))
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("advertise %q of %s: %q, %v, want %q", c.advertise, c.listens, got, err, c.want)
 		}

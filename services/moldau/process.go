@@ -17,6 +17,7 @@ import (
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/clock"
 	"moldau.dev/services/config"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/lifecycle"
 	"moldau.dev/services/telemetry"
 	"moldau.dev/services/transport"
@@ -34,6 +35,7 @@ type process struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	tracing  trace.TracerProvider
+	catalog  *discovery.Consul // nil without Consul
 	group    *lifecycle.Group
 
 	// Filled as roles start, for those that start after them.
@@ -56,6 +58,11 @@ func runProcess(ctx context.Context, s Settings, picked []role, nodes int, logs 
 	p := &process{
 		settings: s, nodes: nodes, alone: len(picked) == len(roles), clock: clock.Real(), log: log,
 		registry: telemetry.NewRegistry(), tracing: tracing, stored: map[int32]storageclient.Storage{},
+	}
+	if s.Consul.Address != "" {
+		if p.catalog, err = discovery.NewConsul(s.consul(), p.clock, log); err != nil {
+			return usage(err)
+		}
 	}
 	parts := []lifecycle.Part{
 		{Name: "tracing", Stop: flush},
@@ -122,9 +129,12 @@ func (p *process) registerer(listener string) prometheus.Registerer {
 // metadataDoor opens a role's own view of metadata.
 func (p *process) metadataDoor(ctx context.Context, opts metadataclient.Options) (metadataclient.Client, error) {
 	opts.Clock, opts.Log = p.clock, p.log
+	opts.Transport = transport.DialOptions{Tracing: p.tracing, MaxRecvBytes: maxAnswerBytes}
 	if p.metadata != nil {
 		return metadataclient.Local(p.metadata, opts), nil
 	}
-	opts.Transport = transport.DialOptions{Tracing: p.tracing, MaxRecvBytes: maxAnswerBytes}
+	if p.catalog != nil {
+		opts.Instances = p.catalog
+	}
 	return metadataclient.Dial(ctx, p.settings.Metadata.Target, opts)
 }

@@ -6,7 +6,10 @@ import (
 	"os"
 	"time"
 
+	"moldau.dev/metadata"
+	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/config"
+	"moldau.dev/services/discovery"
 	"moldau.dev/services/telemetry"
 )
 
@@ -24,16 +27,29 @@ type Settings struct {
 
 	Log         telemetry.LogConfig   `koanf:"log"`
 	Trace       telemetry.TraceConfig `koanf:"trace"`
+	Consul      consulSettings        `koanf:"consul"`
 	Metadata    metadataSettings      `koanf:"metadata"`
 	StorageNode storageNodeSettings   `koanf:"storage_node"`
 	Gateway     gatewaySettings       `koanf:"gateway"`
 }
 
+// consulSettings say which Consul holds metadata, where store is consul, and in
+// which catalog all roles are announced. TLS is shaped by Consul's own variables.
+type consulSettings struct {
+	Address string        `koanf:"address"` // of this machine's agent; empty: no Consul
+	Token   config.Secret `koanf:"token"`
+	Prefix  string        `koanf:"prefix"` // of the cluster's keys, and so of its services' names
+}
+
 type metadataSettings struct {
 	Listen string `koanf:"listen"`
-	// Target is where the other roles find metadata; a gRPC target.
+	// Advertise is where others reach Listen, whose port a port 0 here stands
+	// for; empty is Listen.
+	Advertise string `koanf:"advertise"`
+	// Target is where the other roles find metadata: gRPC targets of its
+	// processes with commas between, or moldau:///metadata for Consul's catalog.
 	Target       string        `koanf:"target"`
-	Store        string        `koanf:"store"` // embedded or memory
+	Store        string        `koanf:"store"` // embedded, consul or memory
 	FenceTimeout time.Duration `koanf:"fence_timeout"`
 	AckTimeout   time.Duration `koanf:"ack_timeout"`
 	Partitions   int32         `koanf:"num_partitions"` // of a topic that does not say
@@ -52,6 +68,7 @@ type gatewaySettings struct {
 	GRPCListen     string   `koanf:"grpc_listen"`
 	HTTPListen     string   `koanf:"http_listen"`
 	KafkaListen    string   `koanf:"kafka_listen"`
+	GRPCAdvertise  string   `koanf:"grpc_advertised"`  // empty: where it listens
 	KafkaAdvertise string   `koanf:"kafka_advertised"` // empty: where it listens
 	NodeID         int32    `koanf:"node_id"`          // that Kafka clients see; never changes
 	AutoCreate     bool     `koanf:"auto_create_topics"`
@@ -65,6 +82,7 @@ func defaultSettings() Settings {
 		AdminListen: "127.0.0.1:8081",
 		Log:         telemetry.DefaultLog(),
 		Trace:       telemetry.DefaultTrace(),
+		Consul:      consulSettings{Prefix: "moldau/"},
 		Metadata: metadataSettings{
 			Listen: "127.0.0.1:9191", Target: "127.0.0.1:9191", Store: "embedded",
 			FenceTimeout: 4 * time.Second, AckTimeout: 5 * time.Second, Partitions: 1,
@@ -79,7 +97,22 @@ func (s Settings) Validate() error {
 	if s.DataDir == "" {
 		return errors.New("data_dir: empty")
 	}
+	if s.Consul.Address == "" {
+		for key, needs := range map[string]bool{
+			"metadata.store":  s.Metadata.Store == metadata.StoreConsul,
+			"metadata.target": s.Metadata.Target == discovery.Target(metadataclient.Role),
+		} {
+			if needs {
+				return fmt.Errorf("consul.address: empty, and %s needs it", key)
+			}
+		}
+	}
 	return nil
+}
+
+// consul is what discovery and the metadata store take.
+func (s Settings) consul() discovery.ConsulConfig {
+	return discovery.ConsulConfig{Address: s.Consul.Address, Token: s.Consul.Token.Reveal(), Prefix: s.Consul.Prefix}
 }
 
 // loadSettings reads the file that the user names, else the user's profile.

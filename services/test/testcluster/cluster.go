@@ -19,7 +19,6 @@ type Cluster struct {
 	env     []string // further settings of each process
 
 	grpcAddr, httpAddr, kafkaAddr string           // of the doors started last
-	metadataAddr                  string           // where roles of their own find it
 	processes                     []*Process       // in river order; the last one is a gateway's
 	conn                          *grpc.ClientConn // nil until someone asks
 }

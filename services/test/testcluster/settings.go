@@ -2,6 +2,7 @@ package testcluster
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -23,12 +24,12 @@ func (c *Cluster) launch(t testing.TB, m Member) *Process {
 	if m.ID > 0 {
 		env = append(env, "MOLDAU_STORAGE_NODE_ID="+strconv.Itoa(m.ID), "MOLDAU_GATEWAY_NODE_ID="+strconv.Itoa(m.ID))
 	}
+	if target := c.metadataTarget(); target != "" {
+		env = append(env, "MOLDAU_METADATA_TARGET="+target)
+	}
 	env = append(env, c.env...)
 	for setting, addr := range c.listens(m) {
 		env = append(env, setting+"="+addr)
-	}
-	if c.metadataAddr != "" {
-		env = append(env, "MOLDAU_METADATA_TARGET="+c.metadataAddr)
 	}
 	if c.origin != "" {
 		env = append(env, "MOLDAU_GATEWAY_ALLOWED_ORIGINS="+c.origin)
@@ -63,12 +64,23 @@ func (c *Cluster) waitReady(t testing.TB, p *Process) bool {
 	case said == nil:
 		return false
 	case p.member.Role == "metadata":
-		c.metadataAddr, p.listens = said[1], said[1:]
+		p.listens = said[1:]
 	case len(said) == 4:
 		p.listens = said[1:]
 		c.grpcAddr, c.httpAddr, c.kafkaAddr = said[1], said[2], said[3]
 	}
 	return true
+}
+
+// metadataTarget is where roles find metadata: all its processes.
+func (c *Cluster) metadataTarget() string {
+	var list []string
+	for _, p := range c.processes {
+		if p.member.Role == "metadata" && p.listens != nil {
+			list = append(list, p.listens[0])
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // listens are the settings of the ports that others know a member by: what the

@@ -65,6 +65,12 @@ func (c *Cluster) Member(t testing.TB, m Member) *Process {
 	return p
 }
 
+// MetadataAddr is where a metadata process serves.
+func (c *Cluster) MetadataAddr(t testing.TB, m Member) string {
+	t.Helper()
+	return c.Member(t, m).listens[0]
+}
+
 func (c *Cluster) find(m Member) *Process {
 	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.member == m })
 	if i < 0 {
