@@ -34,14 +34,14 @@ func (s *Service) Heartbeat(ctx context.Context, req *metadatav1.HeartbeatReques
 	if err != nil {
 		return nil, err
 	}
-	fenced, revision, err := s.controller.Heartbeat(ctx, controller.Beat{
+	heard, err := s.controller.Heartbeat(ctx, controller.Beat{
 		NodeID: req.GetNodeId(), NodeEpoch: req.GetNodeEpoch(), Revision: req.GetRevision(),
 		Ready: req.GetReady(), Draining: req.GetDraining(), Deleted: deleted,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &metadatav1.HeartbeatResponse{Fenced: fenced, Revision: revision}, nil
+	return &metadatav1.HeartbeatResponse{Fenced: heard.Fenced, Revision: heard.Revision}, nil
 }
 
 // memberHeartbeat is that of a gateway or a coordinator.

@@ -41,6 +41,8 @@ type Service struct {
 	own        store.Store // closed by Stop; nil where Deps gave the store
 	peers      *peers      // nil where nobody can reach this process
 
+	unclean prometheus.Counter
+
 	stopOnce sync.Once
 	stopping chan struct{}
 }
@@ -51,7 +53,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, clk: deps.Clock, log: deps.Log, stopping: make(chan struct{})}
+	s := &Service{cfg: cfg, clk: deps.Clock, log: deps.Log, unclean: newUnclean(), stopping: make(chan struct{})}
 	if s.clk == nil {
 		s.clk = clock.Real()
 	}
@@ -140,46 +142,4 @@ func (s *Service) acknowledged(ctx context.Context, revision int64) {
 	if !s.controller.Gateways.Wait(ctx, revision, s.cfg.AckTimeout) {
 		s.log.Warn("answering before every gateway has caught up", "revision", revision)
 	}
-}
-
-func (s *Service) registerMetrics(r prometheus.Registerer) error {
-	gauge := func(name, help string, value func(*controller.Image) int) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "moldau", Subsystem: "metadata", Name: name, Help: help}, func() float64 {
-			if image := s.controller.Image(); image != nil {
-				return float64(value(image))
-			}
-			return 0
-		})
-	}
-	for _, c := range []prometheus.Collector{
-		gauge("controller_epoch", "Epoch of the controller, 0 where this process is not it.", func(i *controller.Image) int { return int(i.Epoch) }),
-		gauge("topics", "Topics of the cluster.", func(i *controller.Image) int { return len(i.State.Topics) }),
-		gauge("partitions_without_leader", "Partitions that nobody leads.", leaderless),
-		gauge("nodes_in_service", "Storage nodes that are registered and not fenced.", inService),
-	} {
-		if err := r.Register(c); err != nil {
-			return fmt.Errorf("register metadata metrics: %w", err)
-		}
-	}
-	return nil
-}
-
-func leaderless(i *controller.Image) (n int) {
-	for _, t := range i.State.Topics {
-		for _, p := range t.Partitions {
-			if p.Leader < 0 {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-func inService(i *controller.Image) (n int) {
-	for id := range i.State.Nodes {
-		if i.State.Live(id) {
-			n++
-		}
-	}
-	return n
 }

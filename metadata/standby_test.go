@@ -72,8 +72,10 @@ func TestOneOfSeveralLeads(t *testing.T) {
 	join(t, client, 1)
 	for name, door := range map[string]metadataclient.Client{"dialed": client, "beside": beside} {
 		created := create(t, door, name, 1)
-		if err := beside.WaitRevision(within(t), created.Revision); err != nil {
-			t.Fatal(err)
+		for _, other := range []metadataclient.Client{client, beside} {
+			if err := other.WaitRevision(within(t), created.Revision); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	pong, err := c.Ping(t.Context(), &metadatav1.PingRequest{})

@@ -100,8 +100,11 @@ func (p *placer) place(factor int) []int32 {
 	}
 	p.own.add(chosen, 1)
 	p.all.add(chosen, 1)
-	for _, node := range chosen[1:] {
+	for i, node := range chosen[1:] {
 		p.pairs[[2]int32{leader, node}]++
+		if i == 0 {
+			p.pairs[[2]int32{leader, node}]++ // it leads next
+		}
 	}
 	return chosen
 }

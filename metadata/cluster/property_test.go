@@ -306,3 +306,27 @@ func badStep(c Change, o, p *metadatav1.PartitionState) string {
 	}
 	return ""
 }
+
+// catchUp lets every replica that lives come into sync.
+func catchUp(t *rapid.T, s *State) *State {
+	for name := range s.Topics {
+		for i := range s.Topics[name].Partitions {
+			topic, p := s.Topics[name], s.Topics[name].Partitions[i]
+			if p.Leader == NoLeader || len(p.Isr) == len(p.Replicas) {
+				continue
+			}
+			ask := &metadatav1.AlterPartition{TopicId: topic.TopicId, Partition: int32(i), LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch}
+			for _, n := range p.Replicas {
+				if s.Live(n) {
+					ask.Isr = append(ask.Isr, &metadatav1.InSyncReplica{NodeId: n, NodeEpoch: s.Nodes[n].NodeEpoch})
+				}
+			}
+			c := &AlterPartitions{NodeID: p.Leader, NodeEpoch: s.Nodes[p.Leader].NodeEpoch, Partitions: []*metadatav1.AlterPartition{ask}}
+			var err error
+			if s, _, err = s.Apply(c); err != nil || c.Results[0].Error != nil {
+				t.Fatalf("%s-%d does not catch up: %v %v", name, i, err, c.Results)
+			}
+		}
+	}
+	return s
+}

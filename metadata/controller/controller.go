@@ -156,48 +156,53 @@ func (c *Controller) announce() {
 	c.changed = make(chan struct{})
 }
 
-// do runs f on the goroutine that owns the state, and returns its error. When
-// ctx ends first, f may still run.
+// do runs f on the goroutine that owns the state, and returns its error.
 func (c *Controller) do(ctx context.Context, f func(t *term) error) error {
+	_, err := ask(ctx, c, func(t *term) (struct{}, error) { return struct{}{}, f(t) })
+	return err
+}
+
+// ask runs f on the goroutine that owns the state, and returns what it returns.
+// When ctx ends first, f may still run.
+func ask[T any](ctx context.Context, c *Controller, f func(t *term) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	var none T
 	t := c.term.Load()
 	if t == nil {
-		return c.NotLeading()
+		return none, c.NotLeading()
 	}
-	reply := make(chan error, 1)
+	reply := make(chan answer, 1)
 	select {
-	case t.inbox <- func() { reply <- f(t) }:
+	case t.inbox <- func() {
+		value, err := f(t)
+		reply <- answer{value, err}
+	}:
 	case <-t.done:
-		return errcode.New(errcode.NotController, "the controller has just lost its lease")
+		return none, errcode.New(errcode.NotController, "the controller has just lost its lease")
 	case <-ctx.Done():
-		return errcode.Of(ctx.Err())
+		return none, errcode.Of(ctx.Err())
 	}
 	select {
-	case err := <-reply:
-		return err
+	case a := <-reply:
+		return a.value, a.err
 	case <-ctx.Done():
-		return errcode.Of(ctx.Err())
+		return none, errcode.Of(ctx.Err())
 	}
 }
 
 // Change decides one change from the newest state and makes it durable. It
 // returns the image that holds it.
 func (c *Controller) Change(ctx context.Context, decide func(s *cluster.State) (cluster.Change, error)) (*Image, error) {
-	var image *Image
-	err := c.do(ctx, func(t *term) error {
+	return ask(ctx, c, func(t *term) (*Image, error) {
 		change, err := decide(t.image.State)
-		if err != nil {
-			return err
+		if err == nil {
+			err = t.apply(change)
 		}
-		if err := t.apply(change); err != nil {
-			return err
-		}
-		image = t.image
-		return nil
+		return t.image, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return image, nil
 }
 
 // Preview is Change without the change: the image is what would have been, at

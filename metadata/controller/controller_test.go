@@ -76,11 +76,11 @@ func (r rig) register(id int32, incarnation string, previous int64) (int64, int6
 
 func (r rig) beat(b Beat) bool {
 	r.t.Helper()
-	fenced, _, err := r.Heartbeat(r.t.Context(), b)
+	heard, err := r.Heartbeat(r.t.Context(), b)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return fenced
+	return heard.Fenced
 }
 
 func TestNodeServesOnceReadyAndUpToDate(t *testing.T) {
@@ -106,7 +106,7 @@ func TestNodeServesOnceReadyAndUpToDate(t *testing.T) {
 		{Beat{NodeID: 1, NodeEpoch: epoch - 1}, errcode.StaleNodeEpoch},
 		{Beat{NodeID: 1, NodeEpoch: epoch + 1}, errcode.MetadataRegressed},
 	} {
-		if _, _, err := r.Heartbeat(t.Context(), tt.beat); !errcode.Is(err, tt.want) {
+		if _, err := r.Heartbeat(t.Context(), tt.beat); !errcode.Is(err, tt.want) {
 			t.Errorf("%+v: %v", tt.beat, err)
 		}
 	}
@@ -200,7 +200,7 @@ func TestDamagedTruthIsNotServed(t *testing.T) {
 			if err := c.WaitLeading(t.Context()); !errors.Is(err, store.ErrDamaged) {
 				t.Fatalf("got %v", err)
 			}
-			if _, _, err := c.Heartbeat(t.Context(), Beat{}); !errcode.Is(err, errcode.ControllerUnavailable) {
+			if _, err := c.Heartbeat(t.Context(), Beat{}); !errcode.Is(err, errcode.ControllerUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		})

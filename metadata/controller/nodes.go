@@ -16,23 +16,21 @@ const buriedAtOnce = 20
 // RegisterNode grants an epoch to one start of a node, which has seen metadata
 // as far as seen (C11).
 func (c *Controller) RegisterNode(ctx context.Context, change cluster.RegisterNode, clusterID string, seen *metadatav1.Position) (*metadatav1.NodeState, *Image, error) {
-	var image *Image
-	err := c.do(ctx, func(t *term) error {
+	image, err := ask(ctx, c, func(t *term) (*Image, error) {
 		if clusterID != "" && clusterID != t.image.State.ClusterID {
-			return errcode.New(errcode.InvalidArgument, "the data of node %d belongs to cluster %s, but this is %s", change.NodeID, clusterID, t.image.State.ClusterID).
+			return nil, errcode.New(errcode.InvalidArgument, "the data of node %d belongs to cluster %s, but this is %s", change.NodeID, clusterID, t.image.State.ClusterID).
 				WithField("cluster_id").WithHint("Point the node at its own cluster, or give it an empty folder.")
 		}
 		if err := t.checkSeen(seen); err != nil {
-			return err
+			return nil, err
 		}
 		if err := t.apply(change); err != nil {
-			return t.whenToRetry(change.NodeID, err)
+			return nil, t.whenToRetry(change.NodeID, err)
 		}
 		t.nodes.beat(change.NodeID, c.clk.Now())
 		t.registered[change.NodeID] = t.image.Revision
 		delete(t.leaving, change.NodeID)
-		image = t.image
-		return nil
+		return t.image, nil
 	})
 	if err != nil {
 		return nil, nil, err
@@ -62,27 +60,30 @@ type Beat struct {
 	Deleted []topicid.ID
 }
 
+// Heard is what a node hears after its sign of life.
+type Heard struct {
+	Fenced   bool // one that drains may stop once it is
+	Revision int64
+}
+
 // Heartbeat notes a sign of life, puts a ready node into service and takes a
-// draining one out of it. It returns whether the node is fenced: one that
-// drains may stop once it is.
-func (c *Controller) Heartbeat(ctx context.Context, b Beat) (fenced bool, revision int64, err error) {
+// draining one out of it.
+func (c *Controller) Heartbeat(ctx context.Context, b Beat) (Heard, error) {
 	at := c.clk.Now() // when it came, not when the loop got to it
-	err = c.do(ctx, func(t *term) error {
+	return ask(ctx, c, func(t *term) (Heard, error) {
 		if err := t.image.State.CheckNodeEpoch(b.NodeID, b.NodeEpoch); err != nil {
-			return err
+			return Heard{}, err
 		}
 		t.nodes.beat(b.NodeID, at)
 		t.seen[b.NodeID] = b.Revision
 		if err := t.follow(b); err != nil {
-			return err
+			return Heard{}, err
 		}
 		if err := t.forget(b); err != nil {
-			return err
+			return Heard{}, err
 		}
-		fenced, revision = t.image.State.Nodes[b.NodeID].Fenced, t.image.Revision
-		return t.proven()
+		return Heard{Fenced: t.image.State.Nodes[b.NodeID].Fenced, Revision: t.image.Revision}, t.proven()
 	})
-	return fenced, revision, err
 }
 
 func (t *term) follow(b Beat) error {
