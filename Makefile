@@ -55,6 +55,9 @@ browser: ## tail a topic in headless Chromium; as root, installs Debian's where 
 		{ echo "no Chromium here; Debian's package is called chromium" >&2; exit 1; }
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./services/test/e2e
 
+simulate: ## run MOLDAU_SIM_SEEDS seeds of the simulator (2000) from MOLDAU_SIM_FIRST (1) on
+	MOLDAU_SIM_SEEDS=$${MOLDAU_SIM_SEEDS:-2000} go test -count=1 -timeout 60m -v -run '^TestSeeds' ./services/test/simulator
+
 faults: ## break clusters for MOLDAU_FAULT_SECONDS each (120) and judge what clients saw
 	go test -count=1 -timeout 60m -tags faults -v ./services/test/faults
 
@@ -73,4 +76,4 @@ image: build ## build the image $(IMAGE) from bin/moldau; needs a Docker engine,
 	cp bin/moldau bin/image/moldau
 	docker build --quiet --tag $(IMAGE) --file services/moldau/Dockerfile bin/image
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform browser faults scale image
+.PHONY: help up build test race fuzz lint generate bench bench-platform browser simulate faults scale image

@@ -1,0 +1,237 @@
+// Package simulator runs a whole cluster in one goroutine: the pure cores of
+// replication and producers and real commit logs, over models of network, disk,
+// Consul and clocks, driven by a heap of events and one seed. It checks the
+// invariants of replication as it goes, breaks what can break, then heals, and
+// wants everything to come back to life. The same seed gives the same run, event
+// by event.
+package simulator
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"moldau.dev/storage-node/vfs"
+)
+
+// Options say what to run.
+type Options struct {
+	Seed uint64
+	// Trace, unless nil, is told every event.
+	Trace io.Writer
+	// Without leaves out faults by their number: which of them a violation needs.
+	Without map[int]bool
+}
+
+// Result is what came of a run.
+type Result struct {
+	Seed      uint64
+	Events    int
+	Acked     int // records
+	Faults    []string
+	Hash      uint64 // of the trace
+	Violation string // empty: none
+}
+
+// World is one run.
+type World struct {
+	opts   Options
+	rng    *rand.Rand
+	now    time.Duration
+	events schedule
+	count  int
+	hash   hash
+	net    *network
+
+	processes   []*process
+	consul      *consul
+	controllers []*controller
+	nodes       []*node
+	clients     []*client
+	tasks       []func() string // each says what it still waits for
+
+	durable    bool // the topics
+	parts      []*part
+	truth      *image            // the newest committed state
+	promised   map[int32][]int64 // what each node's logs had made durable
+	nodeEpochs map[int32]int64
+	values     int64
+	faults     []string
+	stopped    bool // producers begin nothing new
+}
+
+type hash interface {
+	io.Writer
+	Sum64() uint64
+}
+
+// Run runs one seed to its end, or to the first violation.
+func Run(o Options) (res Result) {
+	w := &World{opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x6d6f6c646175)), hash: fnv.New64a(), nodeEpochs: map[int32]int64{}}
+	res.Seed = o.Seed
+	defer func() {
+		res.Events, res.Faults, res.Hash = w.count, w.faults, w.hash.Sum64()
+		for _, p := range w.parts {
+			res.Acked += p.acked
+		}
+		if r := recover(); r != nil {
+			v, ok := r.(Violation)
+			if !ok {
+				panic(fmt.Sprintf("seed %d at %v: %v", o.Seed, w.now, r))
+			}
+			res.Violation = fmt.Sprintf("at %v: %s", w.now, v.Text)
+		}
+	}()
+	w.build()
+	w.run(w.breakThings())
+	w.heal()
+	return res
+}
+
+// upTo is a random time below d.
+func (w *World) upTo(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d))) }
+
+// chance is true in so many of a hundred cases.
+func (w *World) chance(percent int) bool { return w.rng.IntN(100) < percent }
+
+func (w *World) diskDelay() time.Duration {
+	if w.chance(2) {
+		return w.upTo(50 * time.Millisecond)
+	}
+	return w.upTo(time.Millisecond)
+}
+
+// note adds something to the trace.
+func (w *World) note(what string, args ...int) {
+	var b [8]byte
+	_, _ = io.WriteString(w.hash, what)
+	for _, n := range append(args, int(w.now)) {
+		for i := range b {
+			b[i] = byte(n >> (8 * i))
+		}
+		_, _ = w.hash.Write(b[:])
+	}
+	if w.opts.Trace != nil {
+		fmt.Fprintf(w.opts.Trace, "%12v %s %v\n", w.now, what, args)
+	}
+}
+
+// run lets things happen until a time.
+func (w *World) run(until time.Duration) {
+	for {
+		e, ok := w.events.next()
+		if !ok {
+			w.now = max(w.now, until)
+			return
+		}
+		if e.at > until {
+			w.events.plan(e)
+			w.now = until
+			return
+		}
+		w.now = e.at
+		w.happen(e)
+	}
+}
+
+func (w *World) happen(e event) {
+	if e.p == nil {
+		w.count++
+		w.note(e.what)
+		e.do()
+		return
+	}
+	if !e.p.up || e.p.life != e.life {
+		return
+	}
+	if e.p.pausedTo > w.now {
+		e.at = e.p.pausedTo
+		w.events.plan(e)
+		return
+	}
+	w.count++
+	w.note(e.what, e.p.id)
+	w.within(e.p, e.do)
+}
+
+// build makes the cluster that the seed says.
+func (w *World) build() {
+	nodes := 3 + w.rng.IntN(2)
+	w.durable = w.chance(75)
+	w.net = newNetwork(w, 1+3+nodes+8)
+	w.consul = &consul{w: w, sessions: map[int64]time.Duration{}, leader: true}
+	w.consul.proc = w.process("consul", func() {}, func() {})
+	for i := range 3 {
+		c := &controller{w: w}
+		c.proc = w.process(fmt.Sprintf("controller %d", i), c.start, c.end)
+		w.controllers = append(w.controllers, c)
+	}
+	image := &image{nodes: map[int32]nodeState{}}
+	for i := range 1 + w.rng.IntN(2) {
+		p := partState{leader: noLeader, minISR: 2, durable: w.durable}
+		if w.durable { // else a single lossy restart may lose what was committed (R15)
+			p.minISR = 1 + w.rng.IntN(2)
+		}
+		for k := range 3 {
+			p.replicas = append(p.replicas, int32((i+k)%nodes))
+		}
+		p.elr = slices.Clone(p.replicas)
+		image.parts = append(image.parts, p)
+		w.parts = append(w.parts, &part{leaders: map[int32]int32{}, nextSeq: map[int64]int32{}})
+	}
+	w.consul.value, w.truth = image, image
+	w.promised = map[int32][]int64{}
+	for i := range int32(nodes) {
+		n := &node{w: w, id: i, disk: vfs.NewMemory()}
+		n.format()
+		n.proc = w.process(fmt.Sprintf("node %d", i), n.start, n.end)
+		w.nodes = append(w.nodes, n)
+		w.promised[i] = make([]int64, len(w.parts))
+	}
+	for i := range w.parts {
+		for k := range 2 {
+			p := &idempotent{pid: int64(i*10 + k), part: i}
+			w.client(p.work)
+			w.tasks = append(w.tasks, p.waits)
+		}
+		r := &reader{part: i}
+		w.client(r.work)
+		w.tasks = append(w.tasks, func() string { return r.waits(w) })
+	}
+	for _, p := range w.processes {
+		w.boot(p)
+	}
+}
+
+func (w *World) client(work func(*client)) {
+	c := &client{w: w, do: work}
+	c.proc = w.process(fmt.Sprintf("client %d", len(w.clients)), c.start, c.end)
+	w.clients = append(w.clients, c)
+}
+
+func (w *World) process(name string, start, end func()) *process {
+	p := &process{id: len(w.processes), name: name, rate: 1, start: start, end: end}
+	w.processes = append(w.processes, p)
+	return p
+}
+
+// anyController is one of them: who looks for the active one tries them all.
+func (w *World) anyController() *controller { return w.controllers[w.rng.IntN(len(w.controllers))] }
+
+// activeController is the one that leads, if there is one: a hint, as the
+// answers of others give it.
+func (w *World) activeController() int {
+	for i, c := range w.controllers {
+		if c.active && c.proc.up {
+			return i
+		}
+	}
+	return w.rng.IntN(len(w.controllers))
+}
+
+func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
