@@ -97,7 +97,7 @@ func (c *Controller) serveTerm(ctx context.Context) (led bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	c.log.Info("controller leads", "controller_epoch", lease.Epoch(), "topics", len(t.image.State.Topics), "nodes", len(t.image.State.Nodes))
+	c.log.Info("controller leads", "controller_epoch", t.image.Epoch, "topics", len(t.image.State.Topics), "nodes", len(t.image.State.Nodes))
 	c.setFatal(nil)
 	c.term.Store(t)
 	c.publish(t.image)

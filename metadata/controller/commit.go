@@ -36,7 +36,7 @@ func (c *Controller) load(ctx context.Context, lease store.Lease) (*term, error)
 		return nil, err
 	}
 	r.state.Defaults = c.cfg.Defaults
-	now := c.clk.Now()
+	now, epoch := c.clk.Now(), r.lineage.GetEpochBase()+lease.Epoch()
 	t := &term{
 		c: c, lease: lease, ctx: ctx, inbox: make(chan func()), done: make(chan struct{}),
 		index: make(map[string]int64, len(pairs)), lastTick: now, audited: now, planned: now, balanced: now,
@@ -45,8 +45,8 @@ func (c *Controller) load(ctx context.Context, lease store.Lease) (*term, error)
 		registered:   map[int32]int64{}, seen: map[int32]int64{}, leaving: map[int32]int64{},
 		superseded: map[string]bool{}, deleted: map[topicid.ID]map[int32]bool{},
 		image: &Image{
-			State: r.state, Epoch: lease.Epoch(), Revision: lease.Epoch() << epochShift,
-			Lineage: beginTerm(r.lineage, lease.Epoch(), lease.Fence().Session),
+			State: r.state, Epoch: epoch, Revision: epoch << epochShift,
+			Lineage: beginTerm(r.lineage, epoch, lease.Fence().Session),
 		},
 	}
 	for _, p := range pairs {
@@ -88,7 +88,7 @@ func (t *term) begin(keys int) error {
 }
 
 func (t *term) writer() *writer {
-	w := &writer{stamp: store.Stamp{ControllerEpoch: t.lease.Epoch()}, index: t.index}
+	w := &writer{stamp: store.Stamp{ControllerEpoch: t.image.Epoch}, index: t.index}
 	_, _ = rand.Read(w.stamp.OpID[:]) // crypto/rand.Read never fails since Go 1.24
 	return w
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"slices"
 
+	"moldau.dev/metadata/cluster"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
 )
@@ -18,7 +19,7 @@ const keptTerms = 32
 
 // beginTerm returns the lineage of a term that has not changed anything yet.
 func beginTerm(l *metadatav1.Lineage, epoch int64, id string) *metadatav1.Lineage {
-	next := &metadatav1.Lineage{Generation: max(l.GetGeneration(), 1), Terms: slices.Clone(l.GetTerms())}
+	next := &metadatav1.Lineage{Generation: max(l.GetGeneration(), 1), EpochBase: l.GetEpochBase(), Terms: slices.Clone(l.GetTerms())}
 	next.Terms = append(next.Terms, &metadatav1.Term{Epoch: epoch, Id: id, LastRevision: epoch << epochShift})
 	if extra := len(next.Terms) - keptTerms; extra > 0 {
 		next.Terms = next.Terms[extra:]
@@ -31,7 +32,13 @@ func reach(l *metadatav1.Lineage, revision int64) *metadatav1.Lineage {
 	terms := slices.Clone(l.GetTerms())
 	last := len(terms) - 1
 	terms[last] = &metadatav1.Term{Epoch: terms[last].GetEpoch(), Id: terms[last].GetId(), LastRevision: revision}
-	return &metadatav1.Lineage{Generation: l.GetGeneration(), Terms: terms}
+	return &metadatav1.Lineage{Generation: l.GetGeneration(), EpochBase: l.GetEpochBase(), Terms: terms}
+}
+
+// nextGeneration returns the lineage of a store whose loss an operator has
+// accepted. Its controller epochs begin above all that were lost.
+func nextGeneration(l *metadatav1.Lineage) *metadatav1.Lineage {
+	return &metadatav1.Lineage{Generation: l.GetGeneration() + 1, EpochBase: l.GetEpochBase() + cluster.RebaseStep, Terms: l.GetTerms()}
 }
 
 // holds tells whether p is in the past of l. A lower generation is: an operator

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"moldau.dev/metadata/metadataclient"
 )
 
 // upCommand runs the whole platform in one process: the role table from its
@@ -82,6 +84,9 @@ func (c *cli) roleCommands() []*cobra.Command {
 			},
 		}
 		cmd.Flags().StringVar(&data, "data", "", "folder for the role's data (default data)")
+		if r.name == metadataclient.Role {
+			cmd.AddCommand(c.acceptRestoreCommand())
+		}
 		commands = append(commands, cmd)
 	}
 	return commands

@@ -257,7 +257,10 @@ type Lineage struct {
 	// Generation of the metadata.
 	Generation int64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The last terms, by epoch.
-	Terms         []*Term `protobuf:"bytes,2,rep,name=terms,proto3" json:"terms,omitempty"`
+	Terms []*Term `protobuf:"bytes,2,rep,name=terms,proto3" json:"terms,omitempty"`
+	// What is added to the store's number of a term to make its controller
+	// epoch: more with each generation, so that epochs never go back.
+	EpochBase     int64 `protobuf:"varint,3,opt,name=epoch_base,json=epochBase,proto3" json:"epoch_base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +307,13 @@ func (x *Lineage) GetTerms() []*Term {
 		return x.Terms
 	}
 	return nil
+}
+
+func (x *Lineage) GetEpochBase() int64 {
+	if x != nil {
+		return x.EpochBase
+	}
+	return 0
 }
 
 // Term is one term of a controller.
@@ -1086,12 +1096,14 @@ const file_moldau_internal_metadata_v1_metadata_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x17\n" +
 	"\aterm_id\x18\x03 \x01(\tR\x06termId\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x04 \x01(\tR\tclusterId\"b\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\x81\x01\n" +
 	"\aLineage\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
 	"generation\x127\n" +
-	"\x05terms\x18\x02 \x03(\v2!.moldau.internal.metadata.v1.TermR\x05terms\"Q\n" +
+	"\x05terms\x18\x02 \x03(\v2!.moldau.internal.metadata.v1.TermR\x05terms\x12\x1d\n" +
+	"\n" +
+	"epoch_base\x18\x03 \x01(\x03R\tepochBase\"Q\n" +
 	"\x04Term\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12#\n" +
