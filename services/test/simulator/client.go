@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"moldau.dev/metadata/cluster"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
 )
@@ -19,7 +20,7 @@ type client struct {
 }
 
 func (c *client) start() {
-	c.view, c.busy = &image{}, false
+	c.view, c.busy = c.w.genesis, false
 	c.watch()
 }
 
@@ -50,8 +51,8 @@ func (c *client) saw(i *image) {
 
 // leader returns the node that leads, as far as the client knows.
 func (c *client) leader(part int) (*node, int32) {
-	if p := &c.view.parts[part]; p.leader != noLeader {
-		return c.w.nodes[p.leader], p.leaderEpoch
+	if p := c.view.parts[part]; p.Leader != cluster.NoLeader {
+		return c.w.nodes[p.Leader], p.LeaderEpoch
 	}
 	return nil, 0
 }

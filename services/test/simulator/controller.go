@@ -3,6 +3,7 @@ package simulator
 import (
 	"time"
 
+	"moldau.dev/metadata/cluster"
 	"moldau.dev/services/errcode"
 )
 
@@ -31,7 +32,7 @@ type controller struct {
 }
 
 type job struct {
-	change change
+	change cluster.Change
 	done   func(revision int64, err error)
 }
 
@@ -177,7 +178,7 @@ func (c *controller) confirmed() bool {
 }
 
 // decide queues a change.
-func (c *controller) decide(ch change, done func(revision int64, err error)) {
+func (c *controller) decide(ch cluster.Change, done func(revision int64, err error)) {
 	if !c.confirmed() {
 		done(0, errNotController)
 		return

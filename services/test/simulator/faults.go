@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"moldau.dev/metadata/cluster"
 )
 
 // kind is a kind of fault; each seed draws which ones it has.
@@ -133,7 +135,7 @@ func (w *World) survives(n *node) bool {
 		}
 	}
 	for i := range w.truth.parts {
-		if p := &w.truth.parts[i]; slices.Contains(p.replicas, n.id) && len(without(p.isr, n.id)) == 0 {
+		if p := w.truth.parts[i]; slices.Contains(p.Replicas, n.id) && len(without(p.Isr, n.id)) == 0 {
 			return false
 		}
 	}
@@ -192,11 +194,11 @@ func (w *World) heal() {
 // well says what is not well yet.
 func (w *World) well() string {
 	for n := range w.parts {
-		p := &w.truth.parts[n]
-		if p.leader == noLeader || len(p.isr) != len(p.replicas) {
-			return fmt.Sprintf("partition %d has leader %d and isr %v of %v", n, p.leader, p.isr, p.replicas)
+		p := w.truth.parts[n]
+		if p.Leader == cluster.NoLeader || len(p.Isr) != len(p.Replicas) {
+			return fmt.Sprintf("partition %d has leader %d and isr %v of %v", n, p.Leader, p.Isr, p.Replicas)
 		}
-		r := w.nodes[p.leader].replicas[n]
+		r := w.nodes[p.Leader].replicas[n]
 		if r.leader == nil || r.hw != r.log.EndOffset() || r.hw != int64(len(w.parts[n].facts)) {
 			return fmt.Sprintf("partition %d is not committed up to its end", n)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"moldau.dev/metadata/cluster"
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/replication"
 )
@@ -104,11 +105,11 @@ func (w *World) checkOrder(n int, offset int64, h *record.Header) {
 // checkCandidates: whoever may be made the leader holds all that is committed,
 // also if its machine loses its power now (invariants 5 and 6, R15).
 func (w *World) checkCandidates(i *image, n int) {
-	p, st := w.parts[n], &i.parts[n]
-	for _, id := range slices.Concat(st.isr, st.elr) {
+	p, st := w.parts[n], i.parts[n]
+	for _, id := range slices.Concat(st.Isr, st.Elr) {
 		has, known := w.holds(id, n)
 		if known && has < int64(len(p.facts)) {
-			w.fail("partition %d: node %d may be elected (isr %v, elr %v) and has %d of %d committed records (invariants 5, 6)", n, id, st.isr, st.elr, has, len(p.facts))
+			w.fail("partition %d: node %d may be elected (isr %v, elr %v) and has %d of %d committed records (invariants 5, 6)", n, id, st.Isr, st.Elr, has, len(p.facts))
 		}
 	}
 }
@@ -131,19 +132,19 @@ func (w *World) holds(id int32, n int) (end int64, known bool) {
 // checkCommit sees every state that the controllers make durable.
 func (w *World) checkCommit(i *image) {
 	for n := range i.parts {
-		a, b := &w.truth.parts[n], &i.parts[n]
+		a, b := w.truth.parts[n], i.parts[n]
 		switch {
-		case b.leaderEpoch < a.leaderEpoch || b.partitionEpoch < a.partitionEpoch,
-			a.leader != b.leader && a.leaderEpoch == b.leaderEpoch:
-			w.fail("partition %d: %+v became %+v (invariant 7)", n, *a, *b)
-		case b.leader != noLeader && !slices.Contains(b.isr, b.leader):
-			w.fail("partition %d: leader %d is not in sync: %v (invariant 10)", n, b.leader, b.isr)
-		case len(b.isr) >= b.minISR && len(b.elr) > 0:
-			w.fail("partition %d: isr %v and elr %v (invariant 11)", n, b.isr, b.elr)
+		case b.LeaderEpoch < a.LeaderEpoch || b.PartitionEpoch < a.PartitionEpoch || b.PartitionEpoch == a.PartitionEpoch && a != b,
+			a.Leader != b.Leader && a.LeaderEpoch == b.LeaderEpoch:
+			w.fail("partition %d: %v became %v (invariant 7)", n, a, b)
+		case b.Leader != cluster.NoLeader && !slices.Contains(b.Isr, b.Leader):
+			w.fail("partition %d: leader %d is not in sync: %v (invariant 10)", n, b.Leader, b.Isr)
+		case len(b.Isr) >= int(b.MinInsyncReplicas) && len(b.Elr) > 0:
+			w.fail("partition %d: isr %v and elr %v (invariant 11)", n, b.Isr, b.Elr)
 		}
-		for _, id := range b.isr {
-			if slices.Contains(b.elr, id) || !slices.Contains(b.replicas, id) || !i.live(id) {
-				w.fail("partition %d: node %d is in isr %v, elr %v (invariants 10, 11)", n, id, b.isr, b.elr)
+		for _, id := range b.Isr {
+			if slices.Contains(b.Elr, id) || !slices.Contains(b.Replicas, id) || !i.live(id) {
+				w.fail("partition %d: node %d is in isr %v, elr %v (invariants 10, 11)", n, id, b.Isr, b.Elr)
 			}
 		}
 		w.checkCandidates(i, n)
@@ -158,7 +159,7 @@ func (w *World) checkLeader(r *replica) {
 		w.fail("partition %d: nodes %d and %d lead in epoch %d (invariant 7)", r.part, other, r.n.id, r.epoch)
 	}
 	p.leaders[r.epoch] = r.n.id
-	if r.epoch == w.truth.parts[r.part].leaderEpoch { // else it hears of its lead when that is over
+	if r.epoch == w.truth.parts[r.part].LeaderEpoch { // else it hears of its lead when that is over
 		r.agrees(0, int64(len(p.facts)), "a new leader")
 	}
 }

@@ -3,6 +3,7 @@ package simulator
 import (
 	"time"
 
+	"moldau.dev/metadata/cluster"
 	"moldau.dev/services/errcode"
 	"moldau.dev/storage-node/replication"
 )
@@ -13,44 +14,34 @@ func (c *controller) liveness() {
 		return
 	}
 	now := c.now()
-	for _, id := range sorted(c.image.nodes) {
+	for _, id := range sorted(c.image.state.Nodes) {
 		heard, ok := c.lastBeat[id]
 		if !ok {
 			heard = c.graceTill.Add(-fenceTimeout)
 		}
-		if !c.image.nodes[id].fenced && now.Sub(heard) >= fenceTimeout && !now.Before(c.graceTill) {
-			c.decide(fence(id), func(int64, error) {})
+		if !c.image.state.Nodes[id].Fenced && now.Sub(heard) >= fenceTimeout && !now.Before(c.graceTill) {
+			c.decide(cluster.FenceNode{NodeID: id}, func(int64, error) {})
 		}
 	}
 	c.later(250*time.Millisecond, "liveness", c.liveness)
 }
 
-// registration asks for an epoch.
-type registration struct {
-	node        int32
-	incarnation uint64
-	previous    int64
-	lossy       bool
-}
-
-// registered is the answer.
+// registered is the answer to a node that asks for an epoch.
 type registered struct {
 	epoch, revision int64
 	err             error
 }
 
-func (c *controller) register(r registration, reply func(registered)) {
-	c.decide(register(r.node, r.incarnation, r.previous, r.lossy), func(revision int64, err error) {
-		if err != nil {
+func (c *controller) register(r cluster.RegisterNode, reply func(registered)) {
+	c.decide(r, func(revision int64, err error) {
+		switch {
+		case err != nil:
 			reply(registered{err: err})
-			return
-		}
-		n := c.image.nodes[r.node]
-		if n.incarnation != r.incarnation {
+		case c.image.state.Incarnations[r.NodeID] != r.Incarnation:
 			reply(registered{err: errNotController})
-			return
+		default:
+			reply(registered{c.image.state.Nodes[r.NodeID].NodeEpoch, revision, nil})
 		}
-		reply(registered{n.epoch, revision, nil})
 	})
 }
 
@@ -68,36 +59,33 @@ type beaten struct {
 }
 
 func (c *controller) beat(b heartbeat, reply func(beaten)) {
-	n, ok := nodeState{}, false
-	if c.active {
-		n, ok = c.image.nodes[b.node]
-	}
-	switch {
-	case !c.confirmed() || c.now().Sub(c.renewed) > fenceTimeout/4: // a node's lease hangs on it
+	if !c.confirmed() || c.now().Sub(c.renewed) > fenceTimeout/4 { // a node's lease hangs on it
 		reply(beaten{err: errNotController})
 		return
-	case !ok || n.epoch != b.epoch:
-		reply(beaten{err: errcode.New(errcode.StaleNodeEpoch, "node %d", b.node)})
+	}
+	if err := c.image.state.CheckNodeEpoch(b.node, b.epoch); err != nil {
+		reply(beaten{err: err})
 		return
 	}
 	c.lastBeat[b.node] = c.now()
-	if n.fenced && b.ready {
-		c.decide(unfence(b.node), func(int64, error) {})
+	fenced := c.image.state.Nodes[b.node].Fenced
+	if fenced && b.ready {
+		c.decide(cluster.UnfenceNode{NodeID: b.node}, func(int64, error) {})
 	}
-	reply(beaten{fenced: n.fenced, revision: c.image.revision})
-}
-
-// altered is the answer to a leader's proposal.
-type altered struct {
-	reason errcode.Reason
-	part   *replication.Partition
+	reply(beaten{fenced: fenced, revision: c.image.revision})
 }
 
 func (c *controller) alter(part int, node int32, nodeEpoch int64, q replication.Propose, reply func(altered)) {
-	c.decide(alter(part, node, nodeEpoch, q), func(_ int64, err error) {
-		a := altered{reason: errcode.ReasonOf(err)}
-		if c.active && err != errNotController {
-			p := c.image.seen(part)
+	ch := alter(part, node, nodeEpoch, q)
+	c.decide(ch, func(_ int64, err error) {
+		if err != nil {
+			reply(altered{reason: errcode.ReasonOf(err)})
+			return
+		}
+		result := ch.Results[0]
+		a := altered{reason: errcode.Reason(result.GetError().GetReason())}
+		if result.State != nil {
+			p := c.image.shown(result.State)
 			a.part = &p
 		}
 		reply(a)

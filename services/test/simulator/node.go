@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"moldau.dev/metadata/cluster"
 	"moldau.dev/services/errcode"
 	"moldau.dev/storage-node/replication"
 	"moldau.dev/storage-node/vfs"
@@ -53,7 +54,7 @@ func (n *node) now() time.Time { return n.w.clock(n.proc) }
 func (n *node) start() {
 	*n = node{w: n.w, proc: n.proc, id: n.id, disk: n.disk, lastEpoch: n.lastEpoch, powerLost: n.powerLost}
 	n.lease = replication.NewLease(replication.DefaultConfig().Lease)
-	n.view = &image{}
+	n.view = n.w.genesis
 	for range n.w.nodes {
 		n.peers = append(n.peers, &peer{})
 	}
@@ -83,9 +84,11 @@ func (n *node) end() {
 
 // register asks one controller after the other for an epoch (N1).
 func (n *node) register(incarnation uint64) {
-	r := registration{node: n.id, incarnation: incarnation, lossy: n.powerLost}
-	if !n.powerLost {
-		r.previous = n.lastEpoch
+	r := cluster.RegisterNode{
+		NodeID: n.id, Incarnation: fmt.Sprint(incarnation), Address: fmt.Sprintf("node-%d:1", n.id), SameBoot: !n.powerLost,
+	}
+	if !n.powerLost { // its lock shows that the one before is gone
+		r.PreviousEpoch = n.lastEpoch
 	}
 	c := n.w.anyController()
 	call(n.w, n.proc, c.proc, "register", time.Second, func(reply func(registered)) { c.register(r, reply) }, func(a registered, err error) {

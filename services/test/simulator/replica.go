@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"moldau.dev/metadata/cluster"
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/commitlog"
 	"moldau.dev/storage-node/producer"
@@ -52,7 +53,7 @@ var logConfig = commitlog.Config{SegmentBytes: 4 << 10, IndexIntervalBytes: 512}
 
 // open recovers a replica from the disk.
 func (n *node) open(part int) *replica {
-	r := &replica{n: n, part: part, epoch: -1, leaderNode: noLeader, senders: map[int32]*sender{}}
+	r := &replica{n: n, part: part, epoch: -1, leaderNode: cluster.NoLeader, senders: map[int32]*sender{}}
 	l, _, err := commitlog.Open(n.disk, n.path(part), logConfig, commitlog.NewFileCache(64))
 	if err != nil {
 		n.w.fail("node %d cannot open its log: %v", n.id, err)
@@ -123,8 +124,8 @@ func (r *replica) local() replication.Local {
 
 // assume takes on the role that a view gives the replica.
 func (r *replica) assume(i *image) {
-	p, seen := &i.parts[r.part], i.seen(r.part)
-	if p.leaderEpoch == r.epoch {
+	p, seen := i.parts[r.part], i.seen(r.part)
+	if p.LeaderEpoch == r.epoch {
 		if r.leader != nil {
 			r.stepLeader(replication.Metadata{Partition: seen})
 		} else if r.follower != nil {
@@ -132,20 +133,20 @@ func (r *replica) assume(i *image) {
 		}
 		return
 	}
-	if p.leaderEpoch < r.epoch {
+	if p.LeaderEpoch < r.epoch {
 		return // metadata went back (C11)
 	}
 	r.resign()
 	former := r.former(i)
-	r.epoch, r.leaderNode = p.leaderEpoch, p.leader
+	r.epoch, r.leaderNode = p.LeaderEpoch, p.Leader
 	r.n.w.note("role", int(r.n.id), r.part, int(r.epoch), int(r.leaderNode))
-	switch p.leader {
+	switch p.Leader {
 	case r.n.id:
 		r.lead(seen, former)
-	case noLeader:
+	case cluster.NoLeader:
 	default:
 		r.follower = replication.NewFollower(replication.DefaultConfig(), r.local(), seen, r.session)
-		if c := r.n.peers[p.leader].conn; c != nil {
+		if c := r.n.peers[p.Leader].conn; c != nil {
 			r.stepFollower(replication.Attached{})
 		}
 	}
@@ -153,9 +154,9 @@ func (r *replica) assume(i *image) {
 
 // former are the nodes that may have led before and are not known to be gone.
 func (r *replica) former(i *image) (nodes []int32) {
-	p := &i.parts[r.part]
-	for _, id := range p.replicas {
-		if id != r.n.id && i.live(id) && p.leaderEpoch > 0 {
+	p := i.parts[r.part]
+	for _, id := range p.Replicas {
+		if id != r.n.id && i.live(id) && p.LeaderEpoch > 0 {
 			nodes = append(nodes, id)
 		}
 	}

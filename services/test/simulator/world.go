@@ -57,6 +57,7 @@ type World struct {
 
 	durable    bool // the topics
 	parts      []*part
+	genesis    *image
 	truth      *image            // the newest committed state
 	promised   map[int32][]int64 // what each node's logs had made durable
 	nodeEpochs map[int32]int64
@@ -171,20 +172,17 @@ func (w *World) build() {
 		c.proc = w.process(fmt.Sprintf("controller %d", i), c.start, c.end)
 		w.controllers = append(w.controllers, c)
 	}
-	image := &image{nodes: map[int32]nodeState{}}
+	minISR := 2
+	if w.durable { // else a single lossy restart may lose what was committed (R15)
+		minISR = 1 + w.rng.IntN(2)
+	}
+	var assignment [][]int32
 	for i := range 1 + w.rng.IntN(2) {
-		p := partState{leader: noLeader, minISR: 2, durable: w.durable}
-		if w.durable { // else a single lossy restart may lose what was committed (R15)
-			p.minISR = 1 + w.rng.IntN(2)
-		}
-		for k := range 3 {
-			p.replicas = append(p.replicas, int32((i+k)%nodes))
-		}
-		p.elr = slices.Clone(p.replicas)
-		image.parts = append(image.parts, p)
+		assignment = append(assignment, []int32{int32(i % nodes), int32((i + 1) % nodes), int32((i + 2) % nodes)})
 		w.parts = append(w.parts, &part{leaders: map[int32]int32{}, nextSeq: map[int64]int32{}})
 	}
-	w.consul.value, w.truth = image, image
+	w.genesis = genesis(nodes, assignment, minISR, w.durable)
+	w.consul.value, w.truth = w.genesis, w.genesis
 	w.promised = map[int32][]int64{}
 	for i := range int32(nodes) {
 		n := &node{w: w, id: i, disk: vfs.NewMemory()}
