@@ -154,7 +154,7 @@ func (a *transactionAPI) AddOffsets(ctx context.Context, req *coordinatorv1.AddO
 	if e := found.OffsetShards[0]; e != nil {
 		return nil, e
 	}
-	return &coordinatorv1.AddOffsetsResponse{}, nil
+	return &coordinatorv1.AddOffsetsResponse{CoordinatorEpoch: found.CoordinatorEpoch}, nil
 }
 
 // EndTransaction commits or aborts.

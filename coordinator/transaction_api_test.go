@@ -175,8 +175,8 @@ func TestATransactionGoesThroughTheShardOfItsID(t *testing.T) {
 			w.Fatalf("offsets verified before they were added: %v", err)
 		}
 		offsets.VerifyOnly = false
-		if _, err := w.api.AddOffsets(w.Context(), offsets); err != nil {
-			w.Fatal(err)
+		if added, err := w.api.AddOffsets(w.Context(), offsets); err != nil || added.GetCoordinatorEpoch() != 1 {
+			w.Fatalf("got %v, %v", added, err)
 		}
 		w.describe(id, "Ongoing", "t-1", "__consumer_offsets-"+string('0'+rune(coordinatorclient.ShardOf("g", twoShards))))
 		end, err := w.api.EndTransaction(w.Context(), &coordinatorv1.EndTransactionRequest{

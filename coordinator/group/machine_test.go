@@ -90,7 +90,7 @@ func TestNoStepWritesMoreThanAnAppendTakes(t *testing.T) {
 		ticket++
 		e := m.Step(now, shard.Request{Ticket: ticket, Message: message, Nonce: [16]byte{byte(ticket), byte(ticket >> 8)}})
 		if len(e.Calls) > 0 {
-			e = m.Step(now, shard.Result{ID: e.Calls[0].ID})
+			e = m.Step(now, shard.Result{ID: e.Calls[0].ID, Answer: &coordinatorv1.AddOffsetsResponse{}})
 		}
 		size := 0
 		for _, r := range e.Records {

@@ -54,7 +54,8 @@ type offset struct {
 
 // pendingOffset is one that waits for its transaction (T13).
 type pendingOffset struct {
-	epoch int32 // of the producer
+	epoch       int32 // of the producer
+	coordinator int64 // epoch of the transaction's shard that knew of it
 	*offset
 }
 
@@ -225,7 +226,7 @@ func (m *Machine) replayPending(key []string, r *coordinatorv1.PendingOffsetReco
 	}
 	x, err := offsetFromProto(r.GetOffset())
 	if err == nil {
-		m.offsets.putPending(pid, id, pendingOffset{r.GetProducerEpoch(), x})
+		m.offsets.putPending(pid, id, pendingOffset{r.GetProducerEpoch(), r.GetCoordinatorEpoch(), x})
 	}
 	return err
 }

@@ -12,9 +12,10 @@ import (
 type transactionCommit struct {
 	ticket shard.Ticket
 	q      *coordinatorv1.CommitTransactionOffsetsRequest
-	// ended says that the transaction of the producer has ended meanwhile: what
-	// the coordinator says then may be about the next one (T7).
-	ended bool
+	// ended, unless 0, says that a transaction of the producer has ended
+	// meanwhile: what the coordinator says then may be about the next one (T7). It
+	// is the epoch of the coordinator that said so, and 1.
+	ended int64
 }
 
 // commitInTransaction serves a CommitTransactionOffsets (T13). The transaction's
@@ -56,8 +57,11 @@ func (m *Machine) verified(r shard.Result) {
 		panic("group: an answer to a call that was not made")
 	}
 	delete(m.commits, r.ID)
-	err := r.Err
-	if err == nil && c.ended {
+	err, by := r.Err, int64(0)
+	if err == nil {
+		by = r.Answer.(*coordinatorv1.AddOffsetsResponse).GetCoordinatorEpoch()
+	}
+	if err == nil && c.ended > by {
 		err = refuse(errcode.InvalidTransactionState, "the transaction has ended")
 	}
 	if err == nil { // the group may have changed meanwhile
@@ -67,10 +71,12 @@ func (m *Machine) verified(r shard.Result) {
 		m.out.Refuse(c.ticket, err)
 		return
 	}
-	m.out.Answer(c.ticket, m.storePending(c.q))
+	m.out.Answer(c.ticket, m.storePending(c.q, by))
 }
 
-func (m *Machine) storePending(q *coordinatorv1.CommitTransactionOffsetsRequest) *coordinatorv1.CommitTransactionOffsetsResponse {
+// storePending keeps offsets that the transaction's coordinator knows of; by is
+// its epoch.
+func (m *Machine) storePending(q *coordinatorv1.CommitTransactionOffsetsRequest, by int64) *coordinatorv1.CommitTransactionOffsetsResponse {
 	r := &coordinatorv1.CommitTransactionOffsetsResponse{}
 	for _, o := range q.GetOffsets() {
 		id, x, err := m.newOffset(q.GetGroupId(), o)
@@ -78,9 +84,9 @@ func (m *Machine) storePending(q *coordinatorv1.CommitTransactionOffsetsRequest)
 			err = refuse(errcode.ResourceExhausted, "the transaction has all the offsets that one may have")
 		}
 		if err == nil {
-			m.offsets.putPending(q.GetProducerId(), id, pendingOffset{q.GetProducerEpoch(), x})
+			m.offsets.putPending(q.GetProducerId(), id, pendingOffset{q.GetProducerEpoch(), by, x})
 			m.write(journal.Put(kindPending, &coordinatorv1.PendingOffsetRecord{
-				ProducerEpoch: q.GetProducerEpoch(), Offset: x.proto(),
+				ProducerEpoch: q.GetProducerEpoch(), Offset: x.proto(), CoordinatorEpoch: by,
 			}, id.pendingKey(q.GetProducerId())...))
 		}
 		r.Errors = append(r.Errors, partError(err))
@@ -90,7 +96,8 @@ func (m *Machine) storePending(q *coordinatorv1.CommitTransactionOffsetsRequest)
 
 // complete serves a CompleteOffsets: the marker of a transaction for the offsets
 // of this shard. All of them count from one record batch on, or none ever. A
-// marker that comes again finds nothing, and is as good as the first.
+// marker that comes again finds nothing, and is as good as the first; one that
+// comes late from a coordinator before that of a transaction is not of it (T9).
 func (m *Machine) complete(q *coordinatorv1.CompleteOffsetsRequest) (*coordinatorv1.CompleteOffsetsResponse, error) {
 	ends := func(epoch int32) bool { // the transactions that this marker ends (T3, T9)
 		if q.GetTransactionVersion() >= 2 {
@@ -100,13 +107,13 @@ func (m *Machine) complete(q *coordinatorv1.CompleteOffsetsRequest) (*coordinato
 	}
 	for _, c := range m.commits {
 		if c.q.GetProducerId() == q.GetProducerId() && ends(c.q.GetProducerEpoch()) {
-			c.ended = true
+			c.ended = max(c.ended, q.GetCoordinatorEpoch()+1)
 		}
 	}
 	pid := q.GetProducerId()
 	for _, id := range sortedOffsets(m.offsets.pending[pid]) {
 		p := m.offsets.pending[pid][id]
-		if !ends(p.epoch) {
+		if !ends(p.epoch) || q.GetCoordinatorEpoch() < p.coordinator {
 			continue
 		}
 		m.forgetPending(pid, id)

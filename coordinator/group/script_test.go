@@ -103,7 +103,9 @@ func (s *script) step(e shard.Event) string {
 //
 //	topic NAME PARTITIONS     drop NAME     set NAME VALUE     feature NAME LEVEL
 //	pass MS                   crash         list [state=] [type=]
-//	verified P [REASON]       marker P/E v1|v2 commit|abort
+//	verified P [REASON | @N]  marker P/E v1|v2 commit|abort [@N]
+//
+// of a coordinator of epoch N, 0 where none is said.
 func (s *script) run(line string) string {
 	f := strings.Fields(line)
 	if label, isRequest := strings.CutSuffix(f[0], ":"); isRequest {
@@ -131,19 +133,27 @@ func (s *script) run(line string) string {
 		o := newOptions(f[1:])
 		return s.ask("list", &coordinatorv1.ListGroupsRequest{States: o.list("state"), Types: o.list("type")})
 	case "verified":
-		r := shard.Result{ID: s.calls[f[1]], Answer: &coordinatorv1.AddOffsetsResponse{}}
-		if len(f) > 2 {
+		r := shard.Result{ID: s.calls[f[1]], Answer: &coordinatorv1.AddOffsetsResponse{CoordinatorEpoch: s.epochIn(f[2:])}}
+		if len(f) > 2 && f[2][0] != '@' {
 			r = shard.Result{ID: r.ID, Err: errcode.New(errcode.Reason(f[2]), "")}
 		}
 		return s.step(r)
 	case "marker":
 		pid, epoch := s.producer(f[1])
 		return s.ask("marker", &coordinatorv1.CompleteOffsetsRequest{
-			ProducerId: pid, ProducerEpoch: epoch, TransactionVersion: s.number(f[2][1:]), Commit: f[3] == "commit",
+			ProducerId: pid, ProducerEpoch: epoch, TransactionVersion: s.number(f[2][1:]), Commit: f[3] == "commit", CoordinatorEpoch: s.epochIn(f[4:]),
 		})
 	}
 	s.t.Fatalf("what is %q?", line)
 	return ""
+}
+
+// epochIn is the coordinator epoch that a command ends with.
+func (s *script) epochIn(f []string) int64 {
+	if len(f) > 0 && f[0][0] == '@' {
+		return int64(s.number(f[0][1:]))
+	}
+	return 0
 }
 
 func (s *script) request(label, verb string, f []string) string {

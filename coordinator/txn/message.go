@@ -59,7 +59,10 @@ type (
 
 // Verdict is what was found of each participant, in the order of the
 // participants; no error where it is in the transaction.
-type Verdict struct{ Partitions, OffsetShards []*errcode.Error }
+type Verdict struct {
+	Partitions, OffsetShards []*errcode.Error
+	CoordinatorEpoch         int64 // of who found it
+}
 
 // Listed is one transactional id.
 type Listed struct {

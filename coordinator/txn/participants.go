@@ -58,6 +58,6 @@ func (p Participants) with(other Participants) Participants {
 }
 
 // verdict returns one that finds all is well.
-func (p Participants) verdict() *Verdict {
-	return &Verdict{make([]*errcode.Error, len(p.Partitions)), make([]*errcode.Error, len(p.OffsetShards))}
+func (p Participants) verdict(epoch int64) *Verdict {
+	return &Verdict{make([]*errcode.Error, len(p.Partitions)), make([]*errcode.Error, len(p.OffsetShards)), epoch}
 }

@@ -34,7 +34,7 @@ func (m *Machine) verify(ticket shard.Ticket, t *transaction, p Participants) {
 		}
 		return errcode.New(errcode.TransactionAbortable, "the %s was not added to the transaction of %q", what, t.id)
 	}
-	v := p.verdict()
+	v := p.verdict(m.epoch)
 	for i, x := range p.Partitions {
 		v.Partitions[i] = missing(t.Participants.hasPartition(x), "partition")
 	}
@@ -46,7 +46,7 @@ func (m *Machine) verify(ticket shard.Ticket, t *transaction, p Participants) {
 
 func (m *Machine) add(ticket shard.Ticket, t *transaction, q AddParticipants) {
 	if t.State == Ongoing && t.Participants.has(q.Participants) {
-		m.out.Answer(ticket, q.Participants.verdict())
+		m.out.Answer(ticket, q.Participants.verdict(m.epoch))
 		return
 	}
 	r := *t.Record
@@ -60,5 +60,5 @@ func (m *Machine) add(ticket shard.Ticket, t *transaction, q AddParticipants) {
 		return
 	}
 	m.write(t, r)
-	m.out.Answer(ticket, q.Participants.verdict())
+	m.out.Answer(ticket, q.Participants.verdict(m.epoch))
 }

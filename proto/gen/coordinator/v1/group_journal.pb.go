@@ -398,9 +398,12 @@ type PendingOffsetRecord struct {
 	// Epoch of the producer.
 	ProducerEpoch int32 `protobuf:"varint,1,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
 	// What counts once the transaction commits.
-	Offset        *OffsetRecord `protobuf:"bytes,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Offset *OffsetRecord `protobuf:"bytes,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Epoch of the transaction's shard that said that the offset is in it: an end
+	// from a lower one is late, and of a transaction before (T9).
+	CoordinatorEpoch int64 `protobuf:"varint,3,opt,name=coordinator_epoch,json=coordinatorEpoch,proto3" json:"coordinator_epoch,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PendingOffsetRecord) Reset() {
@@ -445,6 +448,13 @@ func (x *PendingOffsetRecord) GetOffset() *OffsetRecord {
 		return x.Offset
 	}
 	return nil
+}
+
+func (x *PendingOffsetRecord) GetCoordinatorEpoch() int64 {
+	if x != nil {
+		return x.CoordinatorEpoch
+	}
+	return 0
 }
 
 // ConsumerGroupRecord is a group of the next-generation protocol. Its key is
@@ -917,10 +927,11 @@ const file_moldau_internal_coordinator_v1_group_journal_proto_rawDesc = "" +
 	"\x0ecommit_time_ms\x18\x04 \x01(\x03R\fcommitTimeMs\x12$\n" +
 	"\x0eexpire_time_ms\x18\x05 \x01(\x03R\fexpireTimeMs\x12\x19\n" +
 	"\btopic_id\x18\x06 \x01(\fR\atopicId\x12\x14\n" +
-	"\x05order\x18\a \x01(\x03R\x05order\"\x82\x01\n" +
+	"\x05order\x18\a \x01(\x03R\x05order\"\xaf\x01\n" +
 	"\x13PendingOffsetRecord\x12%\n" +
 	"\x0eproducer_epoch\x18\x01 \x01(\x05R\rproducerEpoch\x12D\n" +
-	"\x06offset\x18\x02 \x01(\v2,.moldau.internal.coordinator.v1.OffsetRecordR\x06offset\"w\n" +
+	"\x06offset\x18\x02 \x01(\v2,.moldau.internal.coordinator.v1.OffsetRecordR\x06offset\x12+\n" +
+	"\x11coordinator_epoch\x18\x03 \x01(\x03R\x10coordinatorEpoch\"w\n" +
 	"\x13ConsumerGroupRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x05R\x05epoch\x12)\n" +
 	"\x10assignment_epoch\x18\x02 \x01(\x05R\x0fassignmentEpoch\x12\x1f\n" +

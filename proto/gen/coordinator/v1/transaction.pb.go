@@ -490,9 +490,12 @@ func (x *AddOffsetsRequest) GetVerifyOnly() bool {
 
 // AddOffsetsResponse tells that the offsets may be sent.
 type AddOffsetsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Epoch of the shard that said so. An end that comes from a lower one, late,
+	// is of a transaction before: under version 1 nothing else tells (T9).
+	CoordinatorEpoch int64 `protobuf:"varint,1,opt,name=coordinator_epoch,json=coordinatorEpoch,proto3" json:"coordinator_epoch,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *AddOffsetsResponse) Reset() {
@@ -523,6 +526,13 @@ func (x *AddOffsetsResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AddOffsetsResponse.ProtoReflect.Descriptor instead.
 func (*AddOffsetsResponse) Descriptor() ([]byte, []int) {
 	return file_moldau_internal_coordinator_v1_transaction_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AddOffsetsResponse) GetCoordinatorEpoch() int64 {
+	if x != nil {
+		return x.CoordinatorEpoch
+	}
+	return 0
 }
 
 // CommitTransactionOffsetsRequest stores offsets within a transaction.
@@ -1480,8 +1490,9 @@ const file_moldau_internal_coordinator_v1_transaction_proto_rawDesc = "" +
 	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x12\x19\n" +
 	"\bgroup_id\x18\x04 \x01(\tR\agroupId\x12\x1f\n" +
 	"\vverify_only\x18\x05 \x01(\bR\n" +
-	"verifyOnly\"\x14\n" +
-	"\x12AddOffsetsResponse\"\xf2\x02\n" +
+	"verifyOnly\"A\n" +
+	"\x12AddOffsetsResponse\x12+\n" +
+	"\x11coordinator_epoch\x18\x01 \x01(\x03R\x10coordinatorEpoch\"\xf2\x02\n" +
 	"\x1fCommitTransactionOffsetsRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
 	"\vproducer_id\x18\x02 \x01(\x03R\n" +
