@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"moldau.dev/gateway/guard"
+	"moldau.dev/gateway/quota"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
 	"moldau.dev/services/topicid"
@@ -122,8 +123,9 @@ func produce(c *conn, ctx context.Context, req *request) (*response, error) {
 	p.checkTransaction(c.s, req.version)
 	p.append(ctx, c.s)
 	p.translate(req.version)
+	c.use(quota.ProducerBytes, len(req.frame.b))
 	if p.acks != 0 {
-		return p.response(req, c.s.brokers()), nil
+		return p.response(req, c.s.brokers(), c.throttleMillis()), nil
 	}
 	for i := range p.parts {
 		if code := p.parts[i].code; code != 0 {
@@ -133,7 +135,7 @@ func produce(c *conn, ctx context.Context, req *request) (*response, error) {
 	return nil, nil
 }
 
-func (p *produced) response(req *request, b *brokers) *response {
+func (p *produced) response(req *request, b *brokers, throttleMs int32) *response {
 	w := req.newResponse()
 	w.count(len(p.topics))
 	parts := p.parts
@@ -156,7 +158,7 @@ func (p *produced) response(req *request, b *brokers) *response {
 		parts = parts[t.parts:]
 		w.noTags()
 	}
-	w.int32(0) // throttle
+	w.int32(throttleMs)
 	if len(hints) > 0 {
 		b.writeEndpoints(&w, hints)
 	} else {

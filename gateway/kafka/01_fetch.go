@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"moldau.dev/gateway/quota"
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/record"
 	"moldau.dev/services/topicid"
@@ -39,6 +40,7 @@ const (
 // fetched is one Fetch request.
 type fetched struct {
 	s              *Server
+	c              *conn
 	version        int16
 	replica        int32
 	maxWait        time.Duration
@@ -164,7 +166,7 @@ func fetch(c *conn, ctx context.Context, req *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.s = c.s
+	f.s, f.c = c.s, c
 	sess, code := c.s.sessions.enter(f)
 	if code != 0 {
 		return f.response(req, code, f.session, nil, nil), nil
@@ -282,7 +284,12 @@ func (p *fetchPart) take(r *storageclient.FetchResult) {
 // of a topic together.
 func (f *fetched) response(req *request, code int16, session int32, parts []*fetchPart, releases []func()) *response {
 	w := req.newResponse()
-	w.int32(0) // throttle
+	size := 0
+	for _, p := range parts {
+		size += len(p.result.Batches)
+	}
+	f.c.use(quota.ConsumerBytes, size)
+	w.int32(f.c.throttleMillis())
 	if f.version >= 7 {
 		w.int16(code)
 		w.int32(session)

@@ -83,7 +83,7 @@ func (s *Server) allTopics() []*metadataclient.Topic {
 // metadataOfNamed answers for topics by name or id, each once, as asked.
 func (s *Server) metadataOfNamed(ctx context.Context, req *kmsg.MetadataRequest) (out []kmsg.MetadataResponseTopic) {
 	create := maxAutoCreate
-	if !s.cfg.AutoCreateTopics || req.Version >= 4 && !req.AllowAutoTopicCreation {
+	if !s.limits().autoCreate || req.Version >= 4 && !req.AllowAutoTopicCreation {
 		create = 0
 	}
 	type key struct {

@@ -52,7 +52,7 @@ func createTopics(c *conn, ctx context.Context, req *kmsg.CreateTopicsRequest) *
 		out.Topic, out.NumPartitions, out.ReplicationFactor = in.Topic, -1, -1
 		err := twice(names, in.Topic)
 		if err == nil {
-			err = c.s.createTopic(ctx, in, req.ValidateOnly, &out)
+			err = c.createTopic(ctx, in, req, &out)
 		}
 		out.ErrorCode, out.ErrorMessage = adminCodeOf(err), textOf(err)
 		resp.Topics = append(resp.Topics, out)
@@ -60,7 +60,8 @@ func createTopics(c *conn, ctx context.Context, req *kmsg.CreateTopicsRequest) *
 	return resp
 }
 
-func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTopic, validateOnly bool, out *kmsg.CreateTopicsResponseTopic) error {
+func (c *conn) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTopic, req *kmsg.CreateTopicsRequest, out *kmsg.CreateTopicsResponseTopic) error {
+	s, validateOnly := c.s, req.ValidateOnly
 	if err := topicconfig.ValidateName(in.Topic); err != nil {
 		return err
 	}
@@ -79,6 +80,11 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 	}
 	if ask.Configs, err = newConfigs(in.Configs); err != nil {
 		return err
+	}
+	if !validateOnly {
+		if err := c.mutate(max(int(ask.PartitionCount), len(ask.Assignment), 1), req.Version >= 6); err != nil {
+			return err
+		}
 	}
 	made, err := s.meta.CreateTopic(ctx, ask)
 	if err != nil {
@@ -118,7 +124,6 @@ func assign(in *kmsg.CreateTopicsRequestTopic, ask *metadatav1.CreateTopicReques
 	if in.NumPartitions != -1 || in.ReplicationFactor != -1 {
 		return errcode.New(errcode.InvalidArgument, "an assignment and a number of partitions or replicas exclude each other")
 	}
-	ask.PartitionCount, ask.ReplicationFactor = int32(len(in.ReplicaAssignment)), int32(len(in.ReplicaAssignment[0].Replicas))
 	ask.Assignment = make([]*metadatav1.ReplicaList, len(in.ReplicaAssignment))
 	for _, a := range in.ReplicaAssignment {
 		if a.Partition < 0 || int(a.Partition) >= len(ask.Assignment) || ask.Assignment[a.Partition] != nil {

@@ -63,7 +63,7 @@ func deleteTopics(c *conn, ctx context.Context, req *kmsg.DeleteTopicsRequest) *
 		out.Topic, out.TopicID = topics[i].Topic, topics[i].TopicID
 		err := twice(keys, k)
 		if err == nil {
-			err = c.s.deleteTopic(ctx, k, &out)
+			err = c.deleteTopic(ctx, k, req.Version, &out)
 		}
 		if out.Topic == nil && req.Version < 6 {
 			out.Topic = new(string) // not nullable
@@ -74,7 +74,8 @@ func deleteTopics(c *conn, ctx context.Context, req *kmsg.DeleteTopicsRequest) *
 	return resp
 }
 
-func (s *Server) deleteTopic(ctx context.Context, k topicKey, out *kmsg.DeleteTopicsResponseTopic) error {
+func (c *conn) deleteTopic(ctx context.Context, k topicKey, version int16, out *kmsg.DeleteTopicsResponseTopic) error {
+	s := c.s
 	view := s.meta.View()
 	t := view.Topics[k.name]
 	switch {
@@ -90,6 +91,9 @@ func (s *Server) deleteTopic(ctx context.Context, k topicKey, out *kmsg.DeleteTo
 	out.Topic, out.TopicID = kmsg.StringPtr(t.Name), t.ID
 	if topicconfig.IsInternal(t.Name) {
 		return errcode.New(errcode.PolicyViolation, "%s belongs to the platform", t.Name)
+	}
+	if err := c.mutate(len(t.Partitions), version >= 5); err != nil {
+		return err
 	}
 	gone, err := s.meta.DeleteTopic(ctx, &metadatav1.DeleteTopicRequest{Name: t.Name, TopicId: t.ID[:]})
 	if err != nil {

@@ -5,15 +5,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/errcode"
 )
 
-// AlterConfigs replaces all overrides of topics.
+// AlterConfigs replaces all overrides of topics, of a broker or of all brokers.
 //
 // Versions 0–2. What is not named goes back to its default.
-//
-// Gaps: broker configs cannot be changed.
 func alterConfigsAPI() api {
 	return api{
 		key: 33, name: "AlterConfigs", max: 2, flexible: 2,
@@ -33,7 +30,7 @@ func alterConfigs(c *conn, ctx context.Context, req *kmsg.AlterConfigsRequest) *
 		}
 		err := twice(counts, r)
 		if err == nil {
-			err = c.s.alter(ctx, r, req.ValidateOnly, func(*metadataclient.Topic) (map[string]string, error) {
+			err = c.s.alter(ctx, r, req.ValidateOnly, func(map[string]string) (map[string]string, error) {
 				return replaced(req.Resources[i].Configs)
 			})
 		}

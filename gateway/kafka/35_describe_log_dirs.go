@@ -39,7 +39,7 @@ func describeLogDirs(c *conn, ctx context.Context, req *kmsg.DescribeLogDirsRequ
 			continue
 		}
 		dir := kmsg.NewDescribeLogDirsResponseDir()
-		dir.Dir, dir.TotalBytes, dir.UsableBytes = fmt.Sprintf("storage-node-%d", node), -1, -1
+		dir.Dir, dir.TotalBytes, dir.UsableBytes = logDir(node), -1, -1
 		replicas, err := c.s.replicasOf(ctx, node, ids)
 		if err != nil {
 			dir.ErrorCode = kafkaStorageError
@@ -66,6 +66,9 @@ func describeLogDirs(c *conn, ctx context.Context, req *kmsg.DescribeLogDirsRequ
 }
 
 const kafkaStorageError = 56
+
+// logDir is what clients see the only folder of a storage node as.
+func logDir(node int32) string { return fmt.Sprintf("storage-node-%d", node) }
 
 // wantedPartitions tells which partitions are asked for, and the ids of their
 // topics; no ids are all.

@@ -35,7 +35,7 @@ func createPartitions(c *conn, ctx context.Context, req *kmsg.CreatePartitionsRe
 		}
 		err := twice(names, in.Topic)
 		if err == nil {
-			err = c.s.growTopic(ctx, in, req.ValidateOnly)
+			err = c.growTopic(ctx, in, req)
 		}
 		out := kmsg.NewCreatePartitionsResponseTopic()
 		out.Topic, out.ErrorCode, out.ErrorMessage = in.Topic, adminCodeOf(err), textOf(err)
@@ -44,7 +44,8 @@ func createPartitions(c *conn, ctx context.Context, req *kmsg.CreatePartitionsRe
 	return resp
 }
 
-func (s *Server) growTopic(ctx context.Context, in *kmsg.CreatePartitionsRequestTopic, validateOnly bool) error {
+func (c *conn) growTopic(ctx context.Context, in *kmsg.CreatePartitionsRequestTopic, req *kmsg.CreatePartitionsRequest) error {
+	s, validateOnly := c.s, req.ValidateOnly
 	t := s.meta.View().Topics[in.Topic]
 	if t == nil {
 		return errcode.New(errcode.UnknownTopic, "no topic is named %q", in.Topic)
@@ -62,6 +63,11 @@ func (s *Server) growTopic(ctx context.Context, in *kmsg.CreatePartitionsRequest
 	ask := &metadatav1.AddPartitionsRequest{Name: t.Name, PartitionCount: in.Count, ValidateOnly: validateOnly}
 	for _, a := range in.Assignment {
 		ask.Assignment = append(ask.Assignment, &metadatav1.ReplicaList{Replicas: a.Replicas})
+	}
+	if !validateOnly {
+		if err := c.mutate(more, req.Version >= 3); err != nil {
+			return err
+		}
 	}
 	grown, err := s.meta.AddPartitions(ctx, ask)
 	if err != nil {

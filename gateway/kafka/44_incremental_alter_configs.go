@@ -8,18 +8,17 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"moldau.dev/metadata/metadataclient"
-	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/topicconfig"
 )
 
-// IncrementalAlterConfigs changes overrides of topics one by one (KIP-339).
+// IncrementalAlterConfigs changes overrides of topics, of a broker or of all
+// brokers one by one (KIP-339).
 //
 // Versions 0–1. SET, DELETE, and for lists APPEND and SUBTRACT, which start
 // from the default where nothing is set.
 //
-// Gaps: broker configs cannot be changed, and no other resource has any.
+// Gaps: no other resource has configs.
 func incrementalAlterConfigsAPI() api {
 	return api{
 		key: 44, name: "IncrementalAlterConfigs", max: 1, flexible: 1,
@@ -39,8 +38,8 @@ func incrementalAlterConfigs(c *conn, ctx context.Context, req *kmsg.Incremental
 		}
 		err := twice(counts, r)
 		if err == nil {
-			err = c.s.alter(ctx, r, req.ValidateOnly, func(t *metadataclient.Topic) (map[string]string, error) {
-				return changed(t.Configs, req.Resources[i].Configs)
+			err = c.s.alter(ctx, r, req.ValidateOnly, func(overrides map[string]string) (map[string]string, error) {
+				return changed(overrides, req.Resources[i].Configs)
 			})
 		}
 		out := kmsg.NewIncrementalAlterConfigsResponseResource()
@@ -85,7 +84,7 @@ func operate(overrides map[string]string, name, value string, op kmsg.Incrementa
 	if op != kmsg.IncrementalAlterConfigOpAppend && op != kmsg.IncrementalAlterConfigOpSubtract {
 		return "", errcode.New(errcode.InvalidArgument, "operation %d is not one", op)
 	}
-	if topicConfigs[name].kind != kmsg.ConfigTypeList {
+	if d := findBrokerConfig(name); topicConfigs[name].kind != kmsg.ConfigTypeList && (d == nil || d.kind != kmsg.ConfigTypeList) {
 		return "", errcode.New(errcode.InvalidConfig, "Can't APPEND or SUBTRACT on %s: it is no list", name)
 	}
 	list := strings.Split(effective(overrides, name), ",")
@@ -102,75 +101,16 @@ func operate(overrides map[string]string, name, value string, op kmsg.Incrementa
 }
 
 func effective(overrides map[string]string, name string) string {
-	for _, e := range topicconfig.Effective(overrides) {
+	if value, set := overrides[name]; set {
+		return value
+	}
+	if d := findBrokerConfig(name); d != nil {
+		return d.preset
+	}
+	for _, e := range topicconfig.Effective(nil) {
 		if e.Name == name {
 			return e.Value
 		}
 	}
 	return ""
-}
-
-// alterTries bounds how often a change is made anew because another one came
-// in between.
-const alterTries = 10
-
-// alter makes edit's result the overrides of a topic.
-func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, edit func(t *metadataclient.Topic) (map[string]string, error)) error {
-	switch r.kind {
-	case kmsg.ConfigResourceTypeTopic:
-	case kmsg.ConfigResourceTypeBroker:
-		if err := s.checkBroker(r.name); err != nil {
-			return err
-		}
-		return errcode.New(errcode.InvalidArgument, "broker configs are set where the gateway starts, and do not change while it runs")
-	default:
-		return errcode.New(errcode.InvalidArgument, "resources of type %d have no configs here", r.kind)
-	}
-	if err := topicconfig.ValidateName(r.name); err != nil {
-		return err
-	}
-	if topicconfig.IsInternal(r.name) {
-		return errcode.New(errcode.PolicyViolation, "%s belongs to the platform", r.name)
-	}
-	for try := 1; ; try++ {
-		changes := s.meta.Changed()
-		t := s.meta.View().Topics[r.name]
-		if t == nil {
-			return errcode.New(errcode.UnknownTopic, "no topic is named %q", r.name)
-		}
-		next, err := edit(t)
-		if err != nil {
-			return err
-		}
-		err = s.alterTo(ctx, t, next, validateOnly)
-		if !errcode.Is(err, errcode.StaleRevision) || try == alterTries {
-			return err
-		}
-		select {
-		case <-changes:
-		case <-ctx.Done():
-			return errcode.Of(ctx.Err())
-		}
-	}
-}
-
-// alterTo changes what is different, if the topic is still as it was seen.
-func (s *Server) alterTo(ctx context.Context, t *metadataclient.Topic, next map[string]string, validateOnly bool) error {
-	req := &metadatav1.AlterTopicRequest{Name: t.Name, Version: t.Version, ValidateOnly: validateOnly, Set: map[string]string{}}
-	for name, value := range next {
-		if have, set := t.Configs[name]; !set || have != value {
-			req.Set[name] = value
-		}
-	}
-	for name := range t.Configs {
-		if _, stays := next[name]; !stays {
-			req.Reset_ = append(req.Reset_, name)
-		}
-	}
-	made, err := s.meta.AlterTopic(ctx, req)
-	if err != nil {
-		return err
-	}
-	s.follow(ctx, made.GetRevision(), validateOnly)
-	return nil
 }

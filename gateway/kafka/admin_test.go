@@ -173,6 +173,7 @@ func TestItem49PartitionsGrowAndNeverShrink(t *testing.T) {
 		"as many":           {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 2)}, invalidPartitions},
 		"unknown":           {[]kmsg.CreatePartitionsRequestTopic{grow("no-such", 4)}, unknownTopic},
 		"assigned":          {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, 1)}, 0},
+		"assigned nowhere":  {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, 99)}, invalidAssignment},
 		"assigned too many": {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3, 1, 1)}, invalidAssignment},
 		"named twice":       {[]kmsg.CreatePartitionsRequestTopic{grow("grows", 3), grow("grows", 4)}, invalidRequest},
 	} {

@@ -1,15 +1,117 @@
 package kafka
 
 import (
-	"cmp"
-	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/topicconfig"
 )
+
+// resource names what configs belong to.
+type resource struct {
+	kind kmsg.ConfigResourceType
+	name string
+}
+
+// checkBroker requires that a broker resource is this gateway, or the default
+// of all.
+func (s *Server) checkBroker(name string) error {
+	if id, err := strconv.ParseInt(name, 10, 32); name != "" && (err != nil || int32(id) != s.cfg.NodeID) {
+		return errcode.New(errcode.InvalidArgument, "Unexpected broker id, expected %d or empty string, but received %s", s.cfg.NodeID, name)
+	}
+	return nil
+}
+
+// layer is one place that a config can be set in.
+type layer struct {
+	name   string // there
+	value  string
+	source kmsg.ConfigSource
+}
+
+// inForce describes a config by the layers that set it, the strongest first;
+// the last one is the default.
+func inForce(name string, kind kmsg.ConfigType, about string, layers []layer) kmsg.DescribeConfigsResponseResourceConfig {
+	cfg := kmsg.NewDescribeConfigsResponseResourceConfig()
+	cfg.Name, cfg.ConfigType, cfg.Documentation = name, kind, &about
+	cfg.Value, cfg.Source, cfg.IsDefault = &layers[0].value, layers[0].source, layers[0].source == kmsg.ConfigSourceDefaultConfig
+	for i := range layers {
+		if layers[i].name == "" {
+			continue
+		}
+		syn := kmsg.NewDescribeConfigsResponseResourceConfigConfigSynonym()
+		syn.Name, syn.Value, syn.Source = layers[i].name, &layers[i].value, layers[i].source
+		cfg.ConfigSynonyms = append(cfg.ConfigSynonyms, syn)
+	}
+	return cfg
+}
+
+// describeTopic shows the configs of a topic with overrides.
+func (s *Server) describeTopic(overrides map[string]string) (out []kmsg.DescribeConfigsResponseResourceConfig) {
+	for _, e := range topicconfig.Effective(overrides) {
+		known := topicConfigs[e.Name]
+		var layers []layer
+		if e.Overridden {
+			layers = append(layers, layer{e.Name, e.Value, kmsg.ConfigSourceDynamicTopicConfig})
+		}
+		if d := findBrokerConfig(known.broker); d != nil {
+			layers = append(layers, s.layers(d)...)
+		} else {
+			layers = append(layers, layer{known.broker, e.Default, kmsg.ConfigSourceDefaultConfig})
+		}
+		out = append(out, inForce(e.Name, known.kind, e.Documentation, layers))
+	}
+	return out
+}
+
+// layers are what sets a broker config of this gateway.
+func (s *Server) layers(d *brokerConfig) (out []layer) {
+	settings := s.meta.View().Settings
+	if settings == nil {
+		settings = &metadataclient.Settings{}
+	}
+	if value, set := settings.Brokers[s.cfg.NodeID][d.name]; set && d.scope == ofOneBroker {
+		out = append(out, layer{d.name, value, kmsg.ConfigSourceDynamicBrokerConfig})
+	}
+	if value, set := settings.Configs[d.name]; set && d.scope != ofTheFile {
+		out = append(out, layer{d.name, value, kmsg.ConfigSourceDynamicDefaultBrokerConfig})
+	}
+	if d.static != nil {
+		if value := d.static(s); value != d.preset {
+			out = append(out, layer{d.name, value, kmsg.ConfigSourceStaticBrokerConfig})
+		}
+	}
+	return append(out, layer{d.name, d.preset, kmsg.ConfigSourceDefaultConfig})
+}
+
+// describeBroker shows all configs of this gateway as a broker.
+func (s *Server) describeBroker() (out []kmsg.DescribeConfigsResponseResourceConfig) {
+	for i := range brokerConfigs {
+		d := &brokerConfigs[i]
+		cfg := inForce(d.name, d.kind, d.about, s.layers(d))
+		cfg.ReadOnly = d.scope == ofTheFile
+		out = append(out, cfg)
+	}
+	return out
+}
+
+// describeDefaults shows what is set for all brokers.
+func (s *Server) describeDefaults() (out []kmsg.DescribeConfigsResponseResourceConfig) {
+	settings := s.meta.View().Settings
+	for i := range brokerConfigs {
+		d := &brokerConfigs[i]
+		if settings == nil || d.scope == ofTheFile {
+			continue
+		}
+		if value, set := settings.Configs[d.name]; set {
+			out = append(out, inForce(d.name, d.kind, d.about, []layer{{d.name, value, kmsg.ConfigSourceDynamicDefaultBrokerConfig}}))
+		}
+	}
+	return out
+}
 
 // topicConfig is what Kafka's tools want to know of a topic config beyond
 // topicconfig's table.
@@ -45,54 +147,4 @@ func sourceOf(e topicconfig.Entry) kmsg.ConfigSource {
 		return kmsg.ConfigSourceDynamicTopicConfig
 	}
 	return kmsg.ConfigSourceDefaultConfig
-}
-
-// brokerConfig is one config of this gateway as a broker.
-type brokerConfig struct {
-	name, value string
-	kind        kmsg.ConfigType
-	preset      bool // the value is the default's
-	about       string
-}
-
-// brokerConfigs are those that are in force here, by name. None can be changed
-// while the gateway runs.
-func (s *Server) brokerConfigs() []brokerConfig {
-	number := func(name string, value int64, about string) brokerConfig {
-		return brokerConfig{name: name, value: strconv.FormatInt(value, 10), kind: kmsg.ConfigTypeLong, about: about}
-	}
-	addr := "PLAINTEXT://" + s.Address()
-	all := []brokerConfig{
-		number("node.id", int64(s.cfg.NodeID), "The id of this broker."),
-		number("broker.id", int64(s.cfg.NodeID), "The id of this broker."),
-		{name: "advertised.listeners", value: addr, kind: kmsg.ConfigTypeList, about: "Where clients are sent to."},
-		{name: "auto.create.topics.enable", value: strconv.FormatBool(s.cfg.AutoCreateTopics), kind: kmsg.ConfigTypeBoolean, about: "Whether asking for an unknown topic may create it."},
-		number("connections.max.idle.ms", s.cfg.IdleTimeout.Milliseconds(), "How long a connection may be without requests, in milliseconds."),
-		number("max.connections", int64(s.cfg.MaxConnections), "How many clients may be connected."),
-		number("socket.request.max.bytes", int64(s.cfg.MaxRequestBytes), "The largest request, in bytes."),
-		number("fetch.max.bytes", maxFetchBytes, "The most bytes of a fetch."),
-		number("max.incremental.fetch.session.cache.slots", maxSessions, "How many fetch sessions are kept."),
-	}
-	for _, d := range topicconfig.Definitions() {
-		if c := topicConfigs[d.Name]; c.broker != "" {
-			all = append(all, brokerConfig{c.broker, d.Default, c.kind, true, d.Documentation})
-		}
-	}
-	slices.SortFunc(all, func(a, b brokerConfig) int { return cmp.Compare(a.name, b.name) })
-	return all
-}
-
-// resource names what configs belong to.
-type resource struct {
-	kind kmsg.ConfigResourceType
-	name string
-}
-
-// checkBroker requires that a broker resource is this gateway, or the default
-// of all.
-func (s *Server) checkBroker(name string) error {
-	if id, err := strconv.ParseInt(name, 10, 32); name != "" && (err != nil || int32(id) != s.cfg.NodeID) {
-		return errcode.New(errcode.InvalidArgument, "Unexpected broker id, expected %d or empty string, but received %s", s.cfg.NodeID, name)
-	}
-	return nil
 }

@@ -231,3 +231,85 @@ func TestKadmManagesTopics(t *testing.T) {
 	check(t, err)
 	check(t, gone.Error())
 }
+
+func TestTrap10SettingsOfAllBrokersAndOfOne(t *testing.T) {
+	c := newCluster(t)
+	set := func(name, config, value string, op kmsg.IncrementalAlterConfigOp) int16 {
+		return alter(c, kmsg.ConfigResourceTypeBroker, name, operation{config, op, &value})
+	}
+	const assign, drop = kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete
+	source := func(config string) string {
+		all, code := describe(c, kmsg.ConfigResourceTypeBroker, strconv.Itoa(nodeID))
+		if code != 0 {
+			t.Fatalf("code %d", code)
+		}
+		cfg := all[config]
+		text := *cfg.Value
+		for _, s := range cfg.ConfigSynonyms {
+			text += " " + strconv.Itoa(int(s.Source)) + "=" + *s.Value
+		}
+		return text
+	}
+	for _, tc := range []struct {
+		broker, config, value string
+		op                    kmsg.IncrementalAlterConfigOp
+		code                  int16
+		of, shown             string
+	}{
+		{"", "num.partitions", "3", assign, 0, "num.partitions", "3 3=3 5=1"},
+		{"7", "num.partitions", "4", assign, invalidRequest, "num.partitions", "3 3=3 5=1"},
+		{"", "num.partitions", "none", assign, invalidConfig, "num.partitions", "3 3=3 5=1"},
+		{"", "num.partitions", "0", assign, invalidConfig, "num.partitions", "3 3=3 5=1"},
+		{"", "max.connections", "100", assign, 0, "max.connections", "100 3=100 4=20000 5=2147483647"},
+		{"7", "max.connections", "50", assign, 0, "max.connections", "50 2=50 3=100 4=20000 5=2147483647"},
+		{"", "max.connections", "", drop, 0, "max.connections", "50 2=50 4=20000 5=2147483647"},
+		{"7", "max.connections", "", drop, 0, "max.connections", "20000 4=20000 5=2147483647"},
+		{"", "node.id", "9", assign, invalidRequest, "node.id", "7 4=7 5=-1"},
+		{"", "no.such", "9", assign, invalidConfig, "node.id", "7 4=7 5=-1"},
+		{"8", "max.connections", "9", assign, invalidRequest, "node.id", "7 4=7 5=-1"},
+		{"", "group.consumer.assignors", "range", kmsg.IncrementalAlterConfigOpSubtract, 0, "group.consumer.assignors", "uniform 3=uniform 5=uniform,range"},
+	} {
+		if code := set(tc.broker, tc.config, tc.value, tc.op); code != tc.code {
+			t.Errorf("%s of broker %q to %q: code %d, want %d", tc.config, tc.broker, tc.value, code, tc.code)
+		}
+		if got := source(tc.of); got != tc.shown {
+			t.Errorf("after %s of broker %q to %q: %s, want %s", tc.config, tc.broker, tc.value, got, tc.shown)
+		}
+	}
+	all, _ := describe(c, kmsg.ConfigResourceTypeBroker, "")
+	if len(all) != 2 || *all["num.partitions"].Value != "3" {
+		t.Errorf("of all brokers: %v", all)
+	}
+	made, err := c.admin().CreateTopic(t.Context(), -1, -1, nil, "of-default-size")
+	check(t, err)
+	if check(t, made.Err); made.NumPartitions != 3 {
+		t.Errorf("a topic has %d partitions", made.NumPartitions)
+	}
+}
+
+func TestTrap10AutoCreationCanBeSwitched(t *testing.T) {
+	c := newCluster(t)
+	topic := func(name string) int16 {
+		req := kmsg.NewPtrMetadataRequest()
+		req.Version, req.AllowAutoTopicCreation = 9, true
+		req.Topics = []kmsg.MetadataRequestTopic{{Topic: &name}}
+		return ask[*kmsg.MetadataResponse](c, req).Topics[0].ErrorCode
+	}
+	if code := topic("a"); code != 0 {
+		t.Errorf("code %d", code)
+	}
+	alter(c, kmsg.ConfigResourceTypeBroker, "", operation{"auto.create.topics.enable", kmsg.IncrementalAlterConfigOpSet, kmsg.StringPtr("false")})
+	if code := topic("b"); code != unknownTopic {
+		t.Errorf("switched off: code %d", code)
+	}
+	alter(c, kmsg.ConfigResourceTypeBroker, "7", operation{"auto.create.topics.enable", kmsg.IncrementalAlterConfigOpSet, kmsg.StringPtr("true")})
+	if code := topic("c"); code != 0 {
+		t.Errorf("switched on for this broker: code %d", code)
+	}
+}
+
+func TestB30ConnectionsOfOneAddressAreBounded(t *testing.T) {
+	c := newCluster(t)
+	alter(c, kmsg.ConfigResourceTypeBroker, "", operation{"max.connections.per.ip", kmsg.IncrementalAlterConfigOpSet, kmsg.StringPtr("0")})
+	dial(t, c.addr).closed()
+}

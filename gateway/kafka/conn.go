@@ -36,7 +36,8 @@ type conn struct {
 	in   *bufio.Reader
 	busy atomic.Bool // a request is under way
 
-	client string // client id of the request under way
+	client   string        // client id of the request under way
+	throttle time.Duration // how long the client waits after its answer
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -109,16 +110,17 @@ func (c *conn) once() error {
 		return fmt.Errorf("%s version %d: %w", req.api.name, req.version, err)
 	}
 	c.s.metrics.served(req.api.name, c.s.clk.Since(start))
-	if out == nil { // acks=0
-		return nil
+	if out != nil { // there is none to acks=0
+		err = c.send(out)
 	}
-	return c.send(out)
+	c.mute()
+	return err
 }
 
 // frameSize waits for a request and returns how long it says it is.
 func (c *conn) frameSize() (int, error) {
 	if c.in.Buffered() < 4 {
-		if err := c.net.SetReadDeadline(c.s.clk.Now().Add(c.s.cfg.IdleTimeout)); err != nil {
+		if err := c.net.SetReadDeadline(c.s.clk.Now().Add(c.s.limits().idle)); err != nil {
 			return 0, err
 		}
 	}

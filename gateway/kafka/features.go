@@ -11,6 +11,7 @@ var kafkaRelease = kversion.V4_3_0()
 
 // The features that are true here: what their levels switch is served.
 const (
+	elrVersion         = "eligible.leader.replicas.version"
 	metadataVersion    = "metadata.version"
 	transactionVersion = "transaction.version"
 	groupVersion       = "group.version"
@@ -39,9 +40,9 @@ var knownFeatures = func() map[string]feature {
 
 // features are those that this gateway serves, by name.
 func (s *Server) features() []feature {
-	names := []string{groupVersion, metadataVersion, transactionVersion}
+	names := []string{elrVersion, groupVersion, metadataVersion, transactionVersion}
 	if s.coordinators == nil {
-		names = []string{metadataVersion}
+		names = []string{elrVersion, metadataVersion}
 	}
 	out := make([]feature, len(names))
 	for i, name := range names {
@@ -53,11 +54,12 @@ func (s *Server) features() []feature {
 
 // featureLevel is the finalized level of a feature.
 func (s *Server) featureLevel(name string) int16 {
-	settings := s.meta.View().Settings
-	if settings == nil || settings.Features == nil {
-		return knownFeatures[name].level
+	if settings := s.meta.View().Settings; settings != nil {
+		if level, set := settings.Features[name]; set {
+			return int16(level)
+		}
 	}
-	return int16(settings.Features[name])
+	return knownFeatures[name].level
 }
 
 // consumerProtocol returns UNIMPLEMENTED while the cluster is at

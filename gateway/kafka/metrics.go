@@ -15,6 +15,7 @@ type metrics struct {
 	closed      *prometheus.CounterVec
 	requests    *prometheus.HistogramVec
 	sent        prometheus.Counter
+	throttled   prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -26,6 +27,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		refused:     prometheus.NewCounter(prometheus.CounterOpts(name("refused_connections_total", "Connections beyond the limit."))),
 		closed:      prometheus.NewCounterVec(prometheus.CounterOpts(name("closed_connections_total", "Connections that the gateway closed, by why.")), []string{"why"}),
 		sent:        prometheus.NewCounter(prometheus.CounterOpts(name("sent_bytes_total", "Bytes of responses."))),
+		throttled:   prometheus.NewCounter(prometheus.CounterOpts(name("throttled_seconds_total", "Time that clients were kept waiting by quotas."))),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: telemetry.Namespace, Subsystem: "kafka", Name: "request_seconds",
 			Help: "Time to serve a request, waiting included, by API.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
@@ -34,7 +36,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.connections, m.refused, m.closed, m.sent, m.requests} {
+	for _, c := range []prometheus.Collector{m.connections, m.refused, m.closed, m.sent, m.throttled, m.requests} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the Kafka door: %w", err)
 		}

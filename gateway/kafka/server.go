@@ -24,6 +24,7 @@ import (
 
 	"moldau.dev/coordinator/coordinatorclient"
 	"moldau.dev/gateway/guard"
+	"moldau.dev/gateway/quota"
 	"moldau.dev/gateway/routing"
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/clock"
@@ -41,7 +42,8 @@ type Config struct {
 	// listener's own; empty is where the listener listens.
 	Advertised string
 	// AutoCreateTopics makes asking for an unknown topic create it, where the
-	// client allows that.
+	// client allows that. It, MaxConnections and IdleTimeout are what holds until
+	// the cluster's settings say otherwise.
 	AutoCreateTopics bool
 	// MaxRequestBytes bounds one request (socket.request.max.bytes).
 	MaxRequestBytes int
@@ -87,7 +89,10 @@ type Server struct {
 	host string // advertised
 	port int32
 
-	seen atomic.Pointer[brokers] // of the view that was last asked
+	seen    atomic.Pointer[brokers] // of the view that was last asked
+	limited atomic.Pointer[limits]  // of the view that was last asked
+	ruled   atomic.Pointer[quotaRules]
+	book    *quota.Book
 
 	life     context.Context // ends with Close
 	end      context.CancelFunc
@@ -97,6 +102,7 @@ type Server struct {
 	wg    sync.WaitGroup // of the connections
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	byIP  map[string]int // connections by address
 	lis   net.Listener
 	gone  bool
 }
@@ -110,7 +116,7 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, clk: d.Clock, log: d.Log, meta: d.Metadata, nodes: d.Nodes, metrics: m,
 		router: routing.NewRouter(d.Metadata, d.Nodes, d.Clock), memory: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		coordinators: d.Coordinators, guard: guard.New(d.Coordinators, d.Clock), ids: newProducerIDs(d.Metadata), sessions: newSessions(d.Clock), conns: map[*conn]struct{}{},
+		coordinators: d.Coordinators, guard: guard.New(d.Coordinators, d.Clock), book: quota.NewBook(), ids: newProducerIDs(d.Metadata), sessions: newSessions(d.Clock), conns: map[*conn]struct{}{}, byIP: map[string]int{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.polling, s.endPolls = context.WithCancel(s.life)
@@ -190,21 +196,30 @@ func (s *Server) sleep(d time.Duration) bool {
 func (s *Server) welcome(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || len(s.conns) >= s.cfg.MaxConnections {
+	if s.gone || s.full(nc.RemoteAddr()) {
 		s.metrics.refused.Inc()
 		_ = nc.Close() // nobody is told why: Kafka has no message for it
 		return
 	}
 	c := newConn(s, nc)
 	s.conns[c] = struct{}{}
+	s.byIP[ipOf(nc.RemoteAddr())]++
 	s.metrics.connections.Inc()
 	s.wg.Go(func() {
 		c.serve()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.conns, c)
-		s.metrics.connections.Dec()
+		s.left(c)
 	})
+}
+
+func (s *Server) left(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	ip := ipOf(c.net.RemoteAddr())
+	if s.byIP[ip]--; s.byIP[ip] == 0 {
+		delete(s.byIP, ip)
+	}
+	s.metrics.connections.Dec()
 }
 
 // Drain answers long polls at once. Requests are still served.

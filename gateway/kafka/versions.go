@@ -50,10 +50,12 @@ func init() { // not initialisers: ApiVersions shows the table that it is in
 		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(), offsetCommitAPI(), offsetFetchAPI(), findCoordinatorAPI(), joinGroupAPI(),
 		heartbeatAPI(), leaveGroupAPI(), syncGroupAPI(), describeGroupsAPI(), listGroupsAPI(), apiVersionsAPI(), createTopicsAPI(),
 		deleteTopicsAPI(), deleteRecordsAPI(), initProducerIDAPI(), offsetForLeaderEpochAPI(), addPartitionsToTxnAPI(), addOffsetsToTxnAPI(),
-		endTxnAPI(), writeTxnMarkersAPI(), txnOffsetCommitAPI(), describeConfigsAPI(), alterConfigsAPI(), describeLogDirsAPI(),
-		createPartitionsAPI(), deleteGroupsAPI(), incrementalAlterConfigsAPI(), offsetDeleteAPI(), describeClusterAPI(), describeProducersAPI(),
-		describeTransactionsAPI(), listTransactionsAPI(), consumerGroupHeartbeatAPI(), consumerGroupDescribeAPI(), listConfigResourcesAPI(),
-		describeTopicPartitionsAPI(),
+		endTxnAPI(), writeTxnMarkersAPI(), txnOffsetCommitAPI(), describeConfigsAPI(), alterConfigsAPI(), alterReplicaLogDirsAPI(),
+		describeLogDirsAPI(), createPartitionsAPI(), deleteGroupsAPI(), electLeadersAPI(), incrementalAlterConfigsAPI(),
+		alterPartitionReassignmentsAPI(), listPartitionReassignmentsAPI(), offsetDeleteAPI(),
+		describeClientQuotasAPI(), alterClientQuotasAPI(), updateFeaturesAPI(), describeClusterAPI(),
+		describeProducersAPI(), unregisterBrokerAPI(), describeTransactionsAPI(), listTransactionsAPI(), consumerGroupHeartbeatAPI(),
+		consumerGroupDescribeAPI(), listConfigResourcesAPI(), describeTopicPartitionsAPI(),
 	}
 	for i := range apis {
 		byKey[apis[i].key] = &apis[i]
@@ -82,7 +84,11 @@ func waiting[Req any, Resp kmsg.Response, P message[Req]](serve func(c *conn, ct
 		if err := r.decode(in); err != nil {
 			return nil, err
 		}
-		return r.encode(serve(c, ctx, in)), nil
+		out := serve(c, ctx, in)
+		if told, can := kmsg.Response(out).(kmsg.SetThrottleResponse); can {
+			told.SetThrottle(c.throttleMillis())
+		}
+		return r.encode(out), nil
 	}
 }
 
