@@ -29,6 +29,7 @@ func (s *Server) RegisterConnect(server *connect.Server) {
 	moldauv1connect.RegisterClusterServiceHandler(server, s)
 	moldauv1connect.RegisterTransactionServiceHandler(server, s)
 	moldauv1connect.RegisterOffsetServiceHandler(server, s)
+	moldauv1connect.RegisterGroupServiceHandler(server, s)
 }
 
 type connectProduce struct{ *Server }

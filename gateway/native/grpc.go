@@ -14,6 +14,7 @@ func (s *Server) RegisterGRPC(r grpc.ServiceRegistrar) {
 	moldauv1.RegisterClusterServiceServer(r, s.ClusterServer())
 	moldauv1.RegisterTransactionServiceServer(r, s.TransactionServer())
 	moldauv1.RegisterOffsetServiceServer(r, s.OffsetServer())
+	moldauv1.RegisterGroupServiceServer(r, s.GroupServer())
 }
 
 // TopicServer is the server as grpc-go and the REST face want it.
@@ -32,6 +33,14 @@ func (s *Server) TransactionServer() moldauv1.TransactionServiceServer {
 
 // OffsetServer is the server as grpc-go and the REST face want it.
 func (s *Server) OffsetServer() moldauv1.OffsetServiceServer { return offsetServer{Server: s} }
+
+// GroupServer is the server as grpc-go and the REST face want it.
+func (s *Server) GroupServer() moldauv1.GroupServiceServer { return groupServer{Server: s} }
+
+type groupServer struct {
+	moldauv1.UnsafeGroupServiceServer
+	*Server
+}
 
 type transactionServer struct {
 	moldauv1.UnsafeTransactionServiceServer

@@ -170,6 +170,17 @@ func (s *Server) outOfRange(id storageclient.PartitionID, p place) error {
 
 // lookUp asks each partition's leader for one offset. The error is the first.
 func (s *Server) lookUp(ctx context.Context, ids []storageclient.PartitionID, timestamp int64, committed bool) ([]storageclient.ListOffsetsResult, error) {
+	found, errs := s.lookUpEach(ctx, ids, timestamp, committed)
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// lookUpEach is lookUp with an error for each partition.
+func (s *Server) lookUpEach(ctx context.Context, ids []storageclient.PartitionID, timestamp int64, committed bool) ([]storageclient.ListOffsetsResult, []error) {
 	found := make([]storageclient.ListOffsetsResult, len(ids))
 	errs := s.ask(ctx, ids, func(ctx context.Context, l []leaderOf) error {
 		req := &storageclient.ListOffsetsRequest{ReadCommitted: committed}
@@ -188,12 +199,7 @@ func (s *Server) lookUp(ctx context.Context, ids []storageclient.PartitionID, ti
 		}
 		return nil
 	})
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+	return found, errs
 }
 
 // leaderOf is one partition of a call to the node that leads it. A call puts

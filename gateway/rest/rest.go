@@ -73,6 +73,7 @@ func NewHandler(s *native.Server, o Options) (http.Handler, error) {
 		moldauv1.RegisterClusterServiceHandlerServer(ctx, mux, s.ClusterServer()),
 		moldauv1.RegisterTransactionServiceHandlerServer(ctx, mux, s.TransactionServer()),
 		moldauv1.RegisterOffsetServiceHandlerServer(ctx, mux, s.OffsetServer()),
+		moldauv1.RegisterGroupServiceHandlerServer(ctx, mux, s.GroupServer()),
 		moldauv1.RegisterReadServiceHandlerClient(ctx, mux, inProcess{s}),
 	} {
 		if err != nil {

@@ -1,0 +1,7 @@
+package native
+
+// For tests outside the package.
+var (
+	ReadAssignment = readAssignment
+	ReadTopics     = readTopics
+)
