@@ -118,7 +118,13 @@ type Counts struct {
 	Rebalances, Commits, Expired        int64 // since it was loaded
 }
 
-// Count asks a Machine for its Counts.
+// Add adds those of another shard.
+func (c *Counts) Add(o *Counts) {
+	c.Classic, c.Consumer, c.Members, c.Offsets = c.Classic+o.Classic, c.Consumer+o.Consumer, c.Members+o.Members, c.Offsets+o.Offsets
+	c.Rebalances, c.Commits, c.Expired = c.Rebalances+o.Rebalances, c.Commits+o.Commits, c.Expired+o.Expired
+}
+
+// Count asks a Machine for its Counts; the answer is a *Counts.
 type Count struct{}
 
 func (m *Machine) count() Counts {

@@ -111,8 +111,13 @@ func Start(cfg Config, deps Deps) *Shard {
 	return s
 }
 
-// State returns where the shard is in its life.
-func (s *Shard) State() State { return State(s.state.Load()) }
+// State returns where the shard is in its life; a nil Shard is loading.
+func (s *Shard) State() State {
+	if s == nil {
+		return Loading
+	}
+	return State(s.state.Load())
+}
 
 // Epoch is the epoch that the shard was started with.
 func (s *Shard) Epoch() int64 { return s.cfg.Epoch }
@@ -126,9 +131,12 @@ func (s *Shard) Stop() {
 }
 
 // Ask gives the machine a Request and waits for its Reply, or for ctx to end:
-// what was asked may happen all the same then.
+// what was asked may happen all the same then. A nil Shard is one that is being
+// taken over: it is loading.
 func (s *Shard) Ask(ctx context.Context, message any) (any, error) {
 	switch {
+	case s == nil:
+		return nil, errcode.New(errcode.CoordinatorLoading, "the shard is being taken over")
 	case s.wanted.Err() != nil || !s.deps.Owned():
 		return nil, s.notCoordinator()
 	case s.State() == Loading:
