@@ -91,6 +91,16 @@ func (c *Client) Records() moldauv1.ProduceServiceClient {
 // Offsets fetches, streams and looks offsets up without a Reader.
 func (c *Client) Offsets() moldauv1.ReadServiceClient { return moldauv1.NewReadServiceClient(c.conn) }
 
+// Transactions begins, ends and shows transactions.
+func (c *Client) Transactions() moldauv1.TransactionServiceClient {
+	return moldauv1.NewTransactionServiceClient(c.conn)
+}
+
+// GroupOffsets commits and fetches the offsets of groups.
+func (c *Client) GroupOffsets() moldauv1.OffsetServiceClient {
+	return moldauv1.NewOffsetServiceClient(c.conn)
+}
+
 // Cluster shows the cluster.
 func (c *Client) Cluster() moldauv1.ClusterServiceClient {
 	return moldauv1.NewClusterServiceClient(c.conn)

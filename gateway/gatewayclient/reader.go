@@ -168,7 +168,9 @@ func (p *places) move(topic string, partition int32, next, end int64) {
 // have reached their end are left out; where all have, the first is read again
 // at its place, as a request cannot ask for nothing.
 func (p *places) resume() *moldauv1.ReadRequest {
-	out := &moldauv1.ReadRequest{MaxBytes: p.req.GetMaxBytes(), UntilEnd: p.req.GetUntilEnd(), MaxRecords: p.req.GetMaxRecords()}
+	out := &moldauv1.ReadRequest{
+		MaxBytes: p.req.GetMaxBytes(), UntilEnd: p.req.GetUntilEnd(), MaxRecords: p.req.GetMaxRecords(), ReadCommitted: p.req.GetReadCommitted(),
+	}
 	if out.MaxRecords > 0 {
 		out.MaxRecords = max(p.left, 1)
 	}

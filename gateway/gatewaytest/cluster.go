@@ -7,7 +7,9 @@ import (
 	"moldau.dev/services/errcode"
 )
 
-func unwritten(call string) error { return errcode.New(errcode.Unimplemented, "this metadata has no %s", call) }
+func unwritten(call string) error {
+	return errcode.New(errcode.Unimplemented, "this metadata has no %s", call)
+}
 
 // AlterPartitions implements metadataclient.Client.
 func (m *Metadata) AlterPartitions(context.Context, *metadatav1.AlterPartitionsRequest) (*metadatav1.AlterPartitionsResponse, error) {

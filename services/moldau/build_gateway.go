@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 
+	"moldau.dev/coordinator/coordinatorclient"
 	"moldau.dev/gateway"
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/discovery"
@@ -22,6 +23,7 @@ func buildGateway(p *process) []lifecycle.Part {
 	var service *gateway.Service
 	var door metadataclient.Client
 	var pool *storageclient.Pool
+	var coordinators *coordinatorclient.Router
 	return append([]lifecycle.Part{{
 		Name: "gateway",
 		Start: func(ctx context.Context) (err error) {
@@ -32,12 +34,16 @@ func buildGateway(p *process) []lifecycle.Part {
 			for node, local := range p.stored {
 				pool.AddLocal(node, local)
 			}
+			coordinators = coordinatorclient.New(door, coordinatorclient.Options{Clock: p.clock, Transport: transport.DialOptions{Tracing: p.tracing}})
+			if p.coordinator != nil {
+				coordinators.AddLocal(p.settings.Coordinator.ID, p.coordinator)
+			}
 			cfg := gateway.DefaultConfig()
 			cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = s.GRPCListen, s.HTTPListen, s.KafkaListen
 			cfg.KafkaAdvertised, cfg.NodeID = s.KafkaAdvertise, s.NodeID
 			cfg.AllowedOrigins, cfg.AutoCreateTopics = s.AllowedOrigins, s.AutoCreate
 			service, err = gateway.NewService(cfg, gateway.Deps{
-				Clock: p.clock, Log: p.log, Metadata: door, Nodes: pool, Version: version(), Tracing: p.tracing,
+				Clock: p.clock, Log: p.log, Metadata: door, Nodes: pool, Coordinators: coordinators, Version: version(), Tracing: p.tracing,
 				Registerer: p.registerer("gateway"), LocalNodes: slices.Sorted(maps.Keys(p.stored)),
 			})
 			if err == nil {
@@ -47,7 +53,7 @@ func buildGateway(p *process) []lifecycle.Part {
 				err = precondition("stop what listens there, or choose others with --set gateway.grpc_listen=HOST:PORT, gateway.http_listen and gateway.kafka_listen", "%w", err)
 			}
 			if err != nil {
-				return errors.Join(err, pool.Close(), door.Close())
+				return errors.Join(err, coordinators.Close(), pool.Close(), door.Close())
 			}
 			p.doors.grpc, p.doors.http, p.doors.kafka = service.GRPCAddr(), service.HTTPAddr(), service.KafkaAddr()
 			return nil
@@ -57,7 +63,7 @@ func buildGateway(p *process) []lifecycle.Part {
 		// and would leave the appends that are still under way without an answer.
 		Drain: func(ctx context.Context) error { return service.Stop(ctx) },
 		Stop: func(ctx context.Context) error {
-			return errors.Join(service.Stop(ctx), pool.Close(), door.Close())
+			return errors.Join(service.Stop(ctx), coordinators.Close(), pool.Close(), door.Close())
 		},
 	}}, p.announcement("gateway", func() (discovery.Instance, error) {
 		listener, err := net.ResolveTCPAddr("tcp", service.GRPCAddr())

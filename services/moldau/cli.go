@@ -57,6 +57,8 @@ type stubs struct {
 	cluster moldauv1.ClusterServiceClient
 	produce moldauv1.ProduceServiceClient
 	read    moldauv1.ReadServiceClient
+
+	transactions moldauv1.TransactionServiceClient
 }
 
 func (c *cli) dial() (*stubs, error) {
@@ -72,6 +74,7 @@ func (c *cli) dial() (*stubs, error) {
 		addr: s.Addr, conn: conn,
 		topics: moldauv1.NewTopicServiceClient(conn), cluster: moldauv1.NewClusterServiceClient(conn),
 		produce: moldauv1.NewProduceServiceClient(conn), read: moldauv1.NewReadServiceClient(conn),
+		transactions: moldauv1.NewTransactionServiceClient(conn),
 	}, nil
 }
 

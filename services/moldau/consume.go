@@ -22,6 +22,7 @@ type consumeFlags struct {
 	from       string
 	records    int64
 	untilEnd   bool
+	committed  bool
 	partitions []int32
 	output     string
 	text       bool
@@ -60,6 +61,7 @@ With -o jsonl each record is a line of JSON that produce -i jsonl reads back.`,
 	flags.StringVar(&f.from, "from", "", "start, end, OFFSET, -N (N before the end) or @TIME (RFC 3339, epoch ms, or @-1h); the default is end, and start with --until-end")
 	flags.Int64VarP(&f.records, "records", "n", 0, "stop after so many records; 0 means never")
 	flags.BoolVar(&f.untilEnd, "until-end", false, "stop at the end that the topics have now")
+	flags.BoolVar(&f.committed, "read-committed", false, "only what no transaction can take back: nothing open, nothing aborted")
 	flags.Int32SliceVarP(&f.partitions, "partition", "p", nil, "only these partitions")
 	flags.StringVarP(&f.output, "output", "o", "value", "value|jsonl|template")
 	flags.BoolVar(&f.text, "text", false, "with -o jsonl: bytes that are text as text, in keyText and valueText, and only others as base64")
@@ -85,7 +87,7 @@ func (f *consumeFlags) request(topics []string) (*moldauv1.ReadRequest, error) {
 	if f.records < 0 {
 		return nil, usagef("-n %d: negative", f.records)
 	}
-	req := &moldauv1.ReadRequest{MaxBytes: readChunkBytes, MaxRecords: f.records, UntilEnd: f.untilEnd}
+	req := &moldauv1.ReadRequest{MaxBytes: readChunkBytes, MaxRecords: f.records, UntilEnd: f.untilEnd, ReadCommitted: f.committed}
 	for _, name := range topics {
 		topic := &moldauv1.ReadTopic{Topic: name, Position: position}
 		for _, p := range f.partitions {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"moldau.dev/coordinator/coordinatorclient"
 	"moldau.dev/metadata"
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/clock"
@@ -41,7 +42,9 @@ type process struct {
 	// Filled as roles start, for those that start after them.
 	metadata *metadata.Service
 	stored   map[int32]storageclient.Storage
-	doors    doors
+	// coordinator of this process, for callers in it; nil where there is none.
+	coordinator coordinatorclient.Peer
+	doors       doors
 }
 
 // doors are the addresses that clients can use, once they are open.

@@ -21,7 +21,8 @@ type role struct {
 var roles = []role{
 	{"metadata", "the controller: topics, nodes, leaders", nil, buildMetadata},
 	{"storage-node", "keeps partitions and serves their batches", []string{"metadata"}, buildStorageNodes},
-	{"gateway", "the door for clients", []string{"metadata", "storage-node"}, buildGateway},
+	{"coordinator", "groups, offsets and transactions", []string{"metadata", "storage-node"}, buildCoordinator},
+	{"gateway", "the door for clients", []string{"metadata", "storage-node", "coordinator"}, buildGateway},
 }
 
 // pickRoles returns the named roles in river order.

@@ -30,6 +30,7 @@ type Settings struct {
 	Consul      consulSettings        `koanf:"consul"`
 	Metadata    metadataSettings      `koanf:"metadata"`
 	StorageNode storageNodeSettings   `koanf:"storage_node"`
+	Coordinator coordinatorSettings   `koanf:"coordinator"`
 	Gateway     gatewaySettings       `koanf:"gateway"`
 }
 
@@ -64,6 +65,17 @@ type storageNodeSettings struct {
 	Advertise string `koanf:"advertise"`
 }
 
+type coordinatorSettings struct {
+	ID     int32  `koanf:"id"` // never changes
+	Listen string `koanf:"listen"`
+	// Advertise is where others reach Listen, whose port a port 0 here stands
+	// for; empty is Listen.
+	Advertise string `koanf:"advertise"`
+	// Lease is how long it answers after the controller has last heard it; keep it
+	// below metadata.fence_timeout.
+	Lease time.Duration `koanf:"lease"`
+}
+
 type gatewaySettings struct {
 	GRPCListen     string   `koanf:"grpc_listen"`
 	HTTPListen     string   `koanf:"http_listen"`
@@ -88,6 +100,7 @@ func defaultSettings() Settings {
 			FenceTimeout: 4 * time.Second, AckTimeout: 5 * time.Second, Partitions: 1,
 		},
 		StorageNode: storageNodeSettings{ID: 1, Listen: "127.0.0.1:9192"},
+		Coordinator: coordinatorSettings{ID: 1, Listen: "127.0.0.1:9193", Lease: 3 * time.Second},
 		Gateway:     gatewaySettings{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8080", KafkaListen: "127.0.0.1:9092", NodeID: 1},
 	}
 }
@@ -96,6 +109,9 @@ func defaultSettings() Settings {
 func (s Settings) Validate() error {
 	if s.DataDir == "" {
 		return errors.New("data_dir: empty")
+	}
+	if s.Coordinator.Lease >= s.Metadata.FenceTimeout {
+		return fmt.Errorf("coordinator.lease: %s is not below metadata.fence_timeout, %s", s.Coordinator.Lease, s.Metadata.FenceTimeout)
 	}
 	if s.Consul.Address == "" {
 		for key, needs := range map[string]bool{
