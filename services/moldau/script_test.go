@@ -82,7 +82,7 @@ func startUp(t *testing.T, args ...string) platform {
 	go func() {
 		args = append([]string{
 			"up", "--data", up.data, "--set", "admin_listen=127.0.0.1:0",
-			"--set", "gateway.grpc_listen=127.0.0.1:0", "--set", "gateway.http_listen=127.0.0.1:0",
+			"--set", "gateway.grpc_listen=127.0.0.1:0", "--set", "gateway.http_listen=127.0.0.1:0", "--set", "gateway.kafka_listen=127.0.0.1:0",
 		}, args...)
 		ended <- run(ctx, args, strings.NewReader(""), said, &log)
 	}()
