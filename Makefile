@@ -4,6 +4,7 @@ TOOL := go tool -modfile=.ci/tools/go.mod
 BUF  := go tool -modfile=.ci/buf/go.mod buf
 FUZZTIME ?= 5s
 IMAGE ?= moldau:dev
+MOLDAU_SIM_SEEDS ?= 2000
 # Hand-written Go; proto/gen is generated.
 PACKAGES = $(shell go list ./... | grep -v /proto/gen/)
 
@@ -56,7 +57,7 @@ browser: ## tail a topic in headless Chromium; as root, installs Debian's where 
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./services/test/e2e
 
 simulate: ## run MOLDAU_SIM_SEEDS seeds of the simulator (2000) from MOLDAU_SIM_FIRST (1) on
-	MOLDAU_SIM_SEEDS=$${MOLDAU_SIM_SEEDS:-2000} go test -count=1 -timeout 60m -v -run '^TestSeeds' ./services/test/simulator
+	MOLDAU_SIM_SEEDS=$(MOLDAU_SIM_SEEDS) go test -count=1 -timeout 60m -v -run '^TestSeeds' ./services/test/simulator
 
 faults: ## break clusters for MOLDAU_FAULT_SECONDS each (120) and judge what clients saw
 	go test -count=1 -timeout 60m -tags faults -v ./services/test/faults
