@@ -12,8 +12,12 @@ import (
 	"moldau.dev/services/transport"
 )
 
-// Ping implements MetadataService (C7).
-func (s *Service) Ping(context.Context, *metadatav1.PingRequest) (*metadatav1.PingResponse, error) {
+// Ping implements MetadataService (C7). What the asker has seen may end this
+// term, which the answer shows (C11).
+func (s *Service) Ping(ctx context.Context, req *metadatav1.PingRequest) (*metadatav1.PingResponse, error) {
+	if err := s.controller.CheckSeen(ctx, req.GetSeen()); err != nil && s.Ready() {
+		return nil, err
+	}
 	pong := s.controller.Pong()
 	return &metadatav1.PingResponse{
 		Active: s.Ready(), ControllerEpoch: pong.Epoch, ControllerAddress: s.controller.Active(), Position: pong.Position,
@@ -28,12 +32,12 @@ type peers struct {
 
 func newPeers() *peers { return &peers{conns: map[string]*grpc.ClientConn{}} }
 
-func (p *peers) ping(ctx context.Context, address string) (controller.Pong, error) {
+func (p *peers) ping(ctx context.Context, address string, seen *metadatav1.Position) (controller.Pong, error) {
 	conn, err := p.conn(address)
 	if err != nil {
 		return controller.Pong{}, err
 	}
-	resp, err := metadatav1.NewMetadataServiceClient(conn).Ping(ctx, &metadatav1.PingRequest{})
+	resp, err := metadatav1.NewMetadataServiceClient(conn).Ping(ctx, &metadatav1.PingRequest{Seen: seen})
 	return controller.Pong{Epoch: resp.GetControllerEpoch(), Position: resp.GetPosition()}, err
 }
 

@@ -153,13 +153,19 @@ func (c *Controller) ping(ctx context.Context, h store.Holder) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer c.clk.AfterFunc(pingPatience, cancel).Stop()
-	pong, err := c.cfg.Ping(ctx, h.Candidate)
+	c.mu.Lock()
+	seen := c.evidence.strongest()
+	c.mu.Unlock()
+	pong, err := c.cfg.Ping(ctx, h.Candidate, seen)
 	if err != nil || pong.Epoch != h.Fence.Epoch {
 		return false
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.evidence.note(pong.Position)
+	c.mu.Unlock()
+	if pong.Position != nil {
+		c.setFatal(nil) // what it serves is for it to judge, which knows now what is known here
+	}
 	return true
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"moldau.dev/metadata/cluster"
+	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/metadata/store"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/clock"
@@ -29,9 +30,9 @@ type Config struct {
 	BalanceInterval time.Duration // between looks at leaders and replicas; 0: never
 	MaxMoves        int           // partitions that the controller itself moves at once
 
-	// Ping asks the instance at an address for a sign of life (C7). Nil: there
-	// are no other instances.
-	Ping func(ctx context.Context, address string) (Pong, error)
+	// Ping asks the instance at an address for a sign of life (C7), and tells it
+	// how far metadata was seen. Nil: there are no other instances.
+	Ping func(ctx context.Context, address string, seen *metadatav1.Position) (Pong, error)
 }
 
 // Image is the cluster at one revision. It never changes.
@@ -174,9 +175,13 @@ func ask[T any](ctx context.Context, c *Controller, f func(t *term) (T, error)) 
 	if t == nil {
 		return none, c.NotLeading()
 	}
-	reply := make(chan answer, 1)
+	reply, seen := make(chan answer, 1), metadataclient.SeenIn(ctx)
 	select {
 	case t.inbox <- func() {
+		if err := t.checkSeen(seen); err != nil {
+			reply <- answer{none, err}
+			return
+		}
 		value, err := f(t)
 		reply <- answer{value, err}
 	}:

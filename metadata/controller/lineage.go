@@ -85,6 +85,14 @@ type evidence struct {
 
 func (e *evidence) note(p *metadatav1.Position) { e.newest = newer(e.newest, p) }
 
+// strongest returns what a store that was set back most likely lacks.
+func (e *evidence) strongest() *metadatav1.Position {
+	if e.proof != nil && e.proof.GetGeneration() >= e.newest.GetGeneration() {
+		return e.proof
+	}
+	return e.newest
+}
+
 // check returns the error of a store of that lineage and cluster that was set
 // back, or emptied.
 func (e *evidence) check(l *metadatav1.Lineage, clusterID string) error {

@@ -22,7 +22,7 @@ import (
 func instance(t *testing.T, address string, st store.Store, ask func(string) (Pong, error)) *Controller {
 	t.Helper()
 	cfg := shape
-	cfg.Address, cfg.Ping = address, func(_ context.Context, address string) (Pong, error) { return ask(address) }
+	cfg.Address, cfg.Ping = address, func(_ context.Context, address string, _ *metadatav1.Position) (Pong, error) { return ask(address) }
 	c := New(cfg, clock.Real(), slog.New(slog.DiscardHandler), st)
 	c.Start()
 	t.Cleanup(func() { _ = c.Stop(context.Background()) })
@@ -288,6 +288,43 @@ func TestHeartbeatsAreAnsweredOnlyWhileTheLeaseIsSure(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := r.Heartbeat(t.Context(), Beat{NodeID: 1, NodeEpoch: epoch, Revision: revision}); !errcode.Is(err, errcode.ControllerUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestStandbyTellsTheControllerWhatItMisses (C11): one that knows the lost past
+// stands by while one that does not leads, and sends clients there.
+func TestStandbyTellsTheControllerWhatItMisses(t *testing.T) {
+	synctest.Test(t, standbyTellsTheControllerWhatItMisses)
+}
+
+func standbyTellsTheControllerWhatItMisses(t *testing.T) {
+	memory := store.NewMemory()
+	lease, err := memory.Elect(t.Context(), "ignorant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := &metadatav1.Position{Generation: 1, Revision: 9<<epochShift + 9, TermId: "lost", ClusterId: "c"}
+	told := make(chan *metadatav1.Position)
+	c := New(Config{
+		Address: "b", FenceTimeout: fence,
+		Ping: func(ctx context.Context, _ string, seen *metadatav1.Position) (Pong, error) {
+			select {
+			case told <- seen:
+			case <-ctx.Done():
+			}
+			return Pong{Epoch: lease.Epoch(), Position: &metadatav1.Position{Generation: 1, Revision: 1, ClusterId: "c"}}, nil
+		},
+	}, clock.Real(), slog.New(slog.DiscardHandler), memory)
+	c.evidence.proof = lost
+	c.setFatal(regressed(nil, lost))
+	c.Start()
+	t.Cleanup(func() { _ = c.Stop(context.Background()) })
+	if seen := <-told; seen != lost {
+		t.Errorf("told %v", seen)
+	}
+	synctest.Wait()
+	if _, err := c.Change(t.Context(), nil); !errcode.Is(err, errcode.NotController) {
 		t.Errorf("got %v", err)
 	}
 }

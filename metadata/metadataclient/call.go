@@ -58,7 +58,7 @@ func ask[Req, Resp any](ctx context.Context, c *client, patience time.Duration, 
 func attempt[Req, Resp any](ctx context.Context, c *client, i *instance, call method[Req, Resp], req *Req) (*Resp, error) {
 	ctx, end := c.instances.within(ctx, i)
 	defer end()
-	resp, err := call(i.rpc, ctx, req)
+	resp, err := call(i.rpc, withSeen(ctx, i, c.View().Position()), req)
 	if cause, ours := errors.AsType[*errcode.Error](context.Cause(ctx)); err != nil && ours {
 		err = cause
 	}

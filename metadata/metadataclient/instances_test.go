@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/clock"
@@ -43,7 +44,9 @@ func (c *cast) client(known ...string) *client {
 	for address := range c.answers {
 		s.open[address] = newInstance(address, actor{address: address, cast: c}, nil)
 	}
-	return &client{instances: s, opts: Options{Clock: clock.Real(), Log: slog.New(slog.DiscardHandler)}}
+	client := &client{instances: s, opts: Options{Clock: clock.Real(), Log: slog.New(slog.DiscardHandler)}}
+	client.view.Store(emptyView())
+	return client
 }
 
 func leads() error { return nil }
@@ -229,5 +232,20 @@ func TestCallsToOneThatHangsEnd(t *testing.T) {
 	}
 	if c.instances.active != "b" {
 		t.Errorf("the next call goes to %q", c.instances.active)
+	}
+}
+
+// TestCallsSayWhatWasSeen (C11), and what came from outside says nothing.
+func TestCallsSayWhatWasSeen(t *testing.T) {
+	i := newInstance(thisProcess, nil, nil)
+	outside := withSeen(t.Context(), i, &metadatav1.Position{Revision: 9})
+	if p := SeenIn(outside); p.GetRevision() != 9 {
+		t.Errorf("seen %v", p)
+	}
+	if p := SeenIn(withSeen(outside, i, nil)); p != nil {
+		t.Errorf("passed on %v", p)
+	}
+	if p := SeenIn(metadata.NewIncomingContext(t.Context(), metadata.Pairs(seenHeader, "\xff"))); p != nil {
+		t.Errorf("garbage is %v", p)
 	}
 }

@@ -2933,7 +2933,10 @@ func (x *UpdateFeaturesResponse) GetRevision() int64 {
 
 // PingRequest asks for a sign of life.
 type PingRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the standby that asks knows of how far metadata came: a controller
+	// whose store does not hold it ends its term (C11).
+	Seen          *Position `protobuf:"bytes,1,opt,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2966,6 +2969,13 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
 	return file_moldau_internal_metadata_v1_metadata_service_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *PingRequest) GetSeen() *Position {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
 }
 
 // PingResponse tells who is active.
@@ -3268,8 +3278,9 @@ const file_moldau_internal_metadata_v1_metadata_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"4\n" +
 	"\x16UpdateFeaturesResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\r\n" +
-	"\vPingRequest\"\xc3\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"H\n" +
+	"\vPingRequest\x129\n" +
+	"\x04seen\x18\x01 \x01(\v2%.moldau.internal.metadata.v1.PositionR\x04seen\"\xc3\x01\n" +
 	"\fPingResponse\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12)\n" +
 	"\x10controller_epoch\x18\x02 \x01(\x03R\x0fcontrollerEpoch\x12-\n" +
@@ -3416,48 +3427,49 @@ var file_moldau_internal_metadata_v1_metadata_service_proto_depIdxs = []int32{
 	33, // 36: moldau.internal.metadata.v1.RebalanceResponse.reassignments:type_name -> moldau.internal.metadata.v1.Reassignment
 	51, // 37: moldau.internal.metadata.v1.AlterClusterConfigsRequest.set:type_name -> moldau.internal.metadata.v1.AlterClusterConfigsRequest.SetEntry
 	52, // 38: moldau.internal.metadata.v1.UpdateFeaturesRequest.levels:type_name -> moldau.internal.metadata.v1.UpdateFeaturesRequest.LevelsEntry
-	53, // 39: moldau.internal.metadata.v1.PingResponse.position:type_name -> moldau.internal.metadata.v1.Position
-	0,  // 40: moldau.internal.metadata.v1.MetadataService.Watch:input_type -> moldau.internal.metadata.v1.WatchRequest
-	4,  // 41: moldau.internal.metadata.v1.MetadataService.RegisterNode:input_type -> moldau.internal.metadata.v1.RegisterNodeRequest
-	6,  // 42: moldau.internal.metadata.v1.MetadataService.Heartbeat:input_type -> moldau.internal.metadata.v1.HeartbeatRequest
-	8,  // 43: moldau.internal.metadata.v1.MetadataService.CreateTopic:input_type -> moldau.internal.metadata.v1.CreateTopicRequest
-	11, // 44: moldau.internal.metadata.v1.MetadataService.AlterTopic:input_type -> moldau.internal.metadata.v1.AlterTopicRequest
-	13, // 45: moldau.internal.metadata.v1.MetadataService.AddPartitions:input_type -> moldau.internal.metadata.v1.AddPartitionsRequest
-	15, // 46: moldau.internal.metadata.v1.MetadataService.DeleteTopic:input_type -> moldau.internal.metadata.v1.DeleteTopicRequest
-	17, // 47: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:input_type -> moldau.internal.metadata.v1.AllocateProducerIdsRequest
-	20, // 48: moldau.internal.metadata.v1.MetadataService.AlterPartitions:input_type -> moldau.internal.metadata.v1.AlterPartitionsRequest
-	25, // 49: moldau.internal.metadata.v1.MetadataService.ReportReplicas:input_type -> moldau.internal.metadata.v1.ReportReplicasRequest
-	28, // 50: moldau.internal.metadata.v1.MetadataService.ElectLeaders:input_type -> moldau.internal.metadata.v1.ElectLeadersRequest
-	32, // 51: moldau.internal.metadata.v1.MetadataService.AlterReassignments:input_type -> moldau.internal.metadata.v1.AlterReassignmentsRequest
-	35, // 52: moldau.internal.metadata.v1.MetadataService.DrainNode:input_type -> moldau.internal.metadata.v1.DrainNodeRequest
-	37, // 53: moldau.internal.metadata.v1.MetadataService.RemoveNode:input_type -> moldau.internal.metadata.v1.RemoveNodeRequest
-	39, // 54: moldau.internal.metadata.v1.MetadataService.Rebalance:input_type -> moldau.internal.metadata.v1.RebalanceRequest
-	41, // 55: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:input_type -> moldau.internal.metadata.v1.AlterClusterConfigsRequest
-	43, // 56: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:input_type -> moldau.internal.metadata.v1.UpdateFeaturesRequest
-	45, // 57: moldau.internal.metadata.v1.MetadataService.Ping:input_type -> moldau.internal.metadata.v1.PingRequest
-	1,  // 58: moldau.internal.metadata.v1.MetadataService.Watch:output_type -> moldau.internal.metadata.v1.WatchResponse
-	5,  // 59: moldau.internal.metadata.v1.MetadataService.RegisterNode:output_type -> moldau.internal.metadata.v1.RegisterNodeResponse
-	7,  // 60: moldau.internal.metadata.v1.MetadataService.Heartbeat:output_type -> moldau.internal.metadata.v1.HeartbeatResponse
-	10, // 61: moldau.internal.metadata.v1.MetadataService.CreateTopic:output_type -> moldau.internal.metadata.v1.CreateTopicResponse
-	12, // 62: moldau.internal.metadata.v1.MetadataService.AlterTopic:output_type -> moldau.internal.metadata.v1.AlterTopicResponse
-	14, // 63: moldau.internal.metadata.v1.MetadataService.AddPartitions:output_type -> moldau.internal.metadata.v1.AddPartitionsResponse
-	16, // 64: moldau.internal.metadata.v1.MetadataService.DeleteTopic:output_type -> moldau.internal.metadata.v1.DeleteTopicResponse
-	18, // 65: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:output_type -> moldau.internal.metadata.v1.AllocateProducerIdsResponse
-	23, // 66: moldau.internal.metadata.v1.MetadataService.AlterPartitions:output_type -> moldau.internal.metadata.v1.AlterPartitionsResponse
-	27, // 67: moldau.internal.metadata.v1.MetadataService.ReportReplicas:output_type -> moldau.internal.metadata.v1.ReportReplicasResponse
-	30, // 68: moldau.internal.metadata.v1.MetadataService.ElectLeaders:output_type -> moldau.internal.metadata.v1.ElectLeadersResponse
-	34, // 69: moldau.internal.metadata.v1.MetadataService.AlterReassignments:output_type -> moldau.internal.metadata.v1.AlterReassignmentsResponse
-	36, // 70: moldau.internal.metadata.v1.MetadataService.DrainNode:output_type -> moldau.internal.metadata.v1.DrainNodeResponse
-	38, // 71: moldau.internal.metadata.v1.MetadataService.RemoveNode:output_type -> moldau.internal.metadata.v1.RemoveNodeResponse
-	40, // 72: moldau.internal.metadata.v1.MetadataService.Rebalance:output_type -> moldau.internal.metadata.v1.RebalanceResponse
-	42, // 73: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:output_type -> moldau.internal.metadata.v1.AlterClusterConfigsResponse
-	44, // 74: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:output_type -> moldau.internal.metadata.v1.UpdateFeaturesResponse
-	46, // 75: moldau.internal.metadata.v1.MetadataService.Ping:output_type -> moldau.internal.metadata.v1.PingResponse
-	58, // [58:76] is the sub-list for method output_type
-	40, // [40:58] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	53, // 39: moldau.internal.metadata.v1.PingRequest.seen:type_name -> moldau.internal.metadata.v1.Position
+	53, // 40: moldau.internal.metadata.v1.PingResponse.position:type_name -> moldau.internal.metadata.v1.Position
+	0,  // 41: moldau.internal.metadata.v1.MetadataService.Watch:input_type -> moldau.internal.metadata.v1.WatchRequest
+	4,  // 42: moldau.internal.metadata.v1.MetadataService.RegisterNode:input_type -> moldau.internal.metadata.v1.RegisterNodeRequest
+	6,  // 43: moldau.internal.metadata.v1.MetadataService.Heartbeat:input_type -> moldau.internal.metadata.v1.HeartbeatRequest
+	8,  // 44: moldau.internal.metadata.v1.MetadataService.CreateTopic:input_type -> moldau.internal.metadata.v1.CreateTopicRequest
+	11, // 45: moldau.internal.metadata.v1.MetadataService.AlterTopic:input_type -> moldau.internal.metadata.v1.AlterTopicRequest
+	13, // 46: moldau.internal.metadata.v1.MetadataService.AddPartitions:input_type -> moldau.internal.metadata.v1.AddPartitionsRequest
+	15, // 47: moldau.internal.metadata.v1.MetadataService.DeleteTopic:input_type -> moldau.internal.metadata.v1.DeleteTopicRequest
+	17, // 48: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:input_type -> moldau.internal.metadata.v1.AllocateProducerIdsRequest
+	20, // 49: moldau.internal.metadata.v1.MetadataService.AlterPartitions:input_type -> moldau.internal.metadata.v1.AlterPartitionsRequest
+	25, // 50: moldau.internal.metadata.v1.MetadataService.ReportReplicas:input_type -> moldau.internal.metadata.v1.ReportReplicasRequest
+	28, // 51: moldau.internal.metadata.v1.MetadataService.ElectLeaders:input_type -> moldau.internal.metadata.v1.ElectLeadersRequest
+	32, // 52: moldau.internal.metadata.v1.MetadataService.AlterReassignments:input_type -> moldau.internal.metadata.v1.AlterReassignmentsRequest
+	35, // 53: moldau.internal.metadata.v1.MetadataService.DrainNode:input_type -> moldau.internal.metadata.v1.DrainNodeRequest
+	37, // 54: moldau.internal.metadata.v1.MetadataService.RemoveNode:input_type -> moldau.internal.metadata.v1.RemoveNodeRequest
+	39, // 55: moldau.internal.metadata.v1.MetadataService.Rebalance:input_type -> moldau.internal.metadata.v1.RebalanceRequest
+	41, // 56: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:input_type -> moldau.internal.metadata.v1.AlterClusterConfigsRequest
+	43, // 57: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:input_type -> moldau.internal.metadata.v1.UpdateFeaturesRequest
+	45, // 58: moldau.internal.metadata.v1.MetadataService.Ping:input_type -> moldau.internal.metadata.v1.PingRequest
+	1,  // 59: moldau.internal.metadata.v1.MetadataService.Watch:output_type -> moldau.internal.metadata.v1.WatchResponse
+	5,  // 60: moldau.internal.metadata.v1.MetadataService.RegisterNode:output_type -> moldau.internal.metadata.v1.RegisterNodeResponse
+	7,  // 61: moldau.internal.metadata.v1.MetadataService.Heartbeat:output_type -> moldau.internal.metadata.v1.HeartbeatResponse
+	10, // 62: moldau.internal.metadata.v1.MetadataService.CreateTopic:output_type -> moldau.internal.metadata.v1.CreateTopicResponse
+	12, // 63: moldau.internal.metadata.v1.MetadataService.AlterTopic:output_type -> moldau.internal.metadata.v1.AlterTopicResponse
+	14, // 64: moldau.internal.metadata.v1.MetadataService.AddPartitions:output_type -> moldau.internal.metadata.v1.AddPartitionsResponse
+	16, // 65: moldau.internal.metadata.v1.MetadataService.DeleteTopic:output_type -> moldau.internal.metadata.v1.DeleteTopicResponse
+	18, // 66: moldau.internal.metadata.v1.MetadataService.AllocateProducerIds:output_type -> moldau.internal.metadata.v1.AllocateProducerIdsResponse
+	23, // 67: moldau.internal.metadata.v1.MetadataService.AlterPartitions:output_type -> moldau.internal.metadata.v1.AlterPartitionsResponse
+	27, // 68: moldau.internal.metadata.v1.MetadataService.ReportReplicas:output_type -> moldau.internal.metadata.v1.ReportReplicasResponse
+	30, // 69: moldau.internal.metadata.v1.MetadataService.ElectLeaders:output_type -> moldau.internal.metadata.v1.ElectLeadersResponse
+	34, // 70: moldau.internal.metadata.v1.MetadataService.AlterReassignments:output_type -> moldau.internal.metadata.v1.AlterReassignmentsResponse
+	36, // 71: moldau.internal.metadata.v1.MetadataService.DrainNode:output_type -> moldau.internal.metadata.v1.DrainNodeResponse
+	38, // 72: moldau.internal.metadata.v1.MetadataService.RemoveNode:output_type -> moldau.internal.metadata.v1.RemoveNodeResponse
+	40, // 73: moldau.internal.metadata.v1.MetadataService.Rebalance:output_type -> moldau.internal.metadata.v1.RebalanceResponse
+	42, // 74: moldau.internal.metadata.v1.MetadataService.AlterClusterConfigs:output_type -> moldau.internal.metadata.v1.AlterClusterConfigsResponse
+	44, // 75: moldau.internal.metadata.v1.MetadataService.UpdateFeatures:output_type -> moldau.internal.metadata.v1.UpdateFeaturesResponse
+	46, // 76: moldau.internal.metadata.v1.MetadataService.Ping:output_type -> moldau.internal.metadata.v1.PingResponse
+	59, // [59:77] is the sub-list for method output_type
+	41, // [41:59] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_moldau_internal_metadata_v1_metadata_service_proto_init() }
