@@ -61,6 +61,16 @@ func (e *edits) settle(t *metadatav1.TopicState, partition int, g goal) *metadat
 	return next
 }
 
+// touch moves a partition's epoch and nothing else. A leader that asks for the
+// in-sync replicas that there are asks for that: with the epoch goes whatever it
+// asked before and had no answer to (R7).
+func (e *edits) touch(t *metadatav1.TopicState, partition int) *metadatav1.PartitionState {
+	next := copyPartition(t.Partitions[partition])
+	next.PartitionEpoch++
+	e.set(t, partition, next)
+	return next
+}
+
 func (e *edits) set(t *metadatav1.TopicState, partition int, p *metadatav1.PartitionState) {
 	ours := e.copies[t.Name]
 	if ours == nil {

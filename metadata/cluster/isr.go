@@ -33,7 +33,11 @@ func (c *AlterPartitions) apply(s *State, d *Delta) error {
 			for i, m := range ask.GetIsr() {
 				isr[i] = m.GetNodeId()
 			}
+			old := p
 			p = e.settle(t, int(ask.GetPartition()), goal{isr: isr, recovered: !ask.GetRecovering()})
+			if p == old {
+				p = e.touch(t, int(ask.GetPartition()))
+			}
 		}
 		c.Results = append(c.Results, &metadatav1.AlterPartitionResult{Error: replicaError(err), State: p})
 	}

@@ -287,7 +287,7 @@ func badStep(c Change, o, p *metadatav1.PartitionState) string {
 	grown := without(p.Isr, slices.Concat(o.Isr, o.Elr))
 	_, byLeader := c.(*AlterPartitions)
 	switch {
-	case same(o, p):
+	case same(o, p) && !byLeader:
 		return "nothing changed"
 	case p.PartitionEpoch != o.PartitionEpoch+1:
 		return "the partition epoch does not count changes (R10)"

@@ -133,6 +133,7 @@ func (r *replica) propose(q replication.Propose) {
 		if err != nil {
 			a.reason = errcode.RequestTimedOut
 		}
+		r.n.w.note("altered "+string(a.reason), int(r.n.id), r.part, int(q.PartitionEpoch))
 		if r.leader != nil && r.epoch == epoch {
 			r.stepLeader(replication.Altered{PartitionEpoch: q.PartitionEpoch, Reason: a.reason, Partition: a.part})
 		}

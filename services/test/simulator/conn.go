@@ -8,6 +8,9 @@ type conn struct {
 	w    *World
 	open bool
 	ends [2]connEnd
+	// stalledTo is until when nothing gets through, though the link is well: the
+	// peer reads slowly.
+	stalledTo time.Duration
 }
 
 type connEnd struct {
@@ -51,7 +54,7 @@ func (c *conn) arrive(end int, what string, do func()) {
 	to, from := &c.ends[end], &c.ends[1-end]
 	switch {
 	case !c.open || !to.p.up || to.p.life != to.life:
-	case c.w.net.cut(from.p, to.p) || len(to.lane.held) > 0 || to.p.pausedTo > c.w.now:
+	case c.w.net.cut(from.p, to.p) || len(to.lane.held) > 0 || to.p.pausedTo > c.w.now || c.stalledTo > c.w.now:
 		to.lane.held = append(to.lane.held, event{what: what, do: do})
 		if to.p.pausedTo > c.w.now && len(to.lane.held) == 1 {
 			c.w.after(to.p, to.p.pausedTo-c.w.now, "resume", func() { c.flushTo(end) })
@@ -69,7 +72,7 @@ func (c *conn) flush() {
 // flushTo sends on what was held up.
 func (c *conn) flushTo(end int) {
 	to, from := &c.ends[end], &c.ends[1-end]
-	if c.w.net.cut(from.p, to.p) {
+	if c.w.net.cut(from.p, to.p) || c.stalledTo > c.w.now {
 		return
 	}
 	held := to.lane.held
@@ -77,6 +80,12 @@ func (c *conn) flushTo(end int) {
 	for _, e := range held {
 		c.send(end, e.what, e.do)
 	}
+}
+
+// stall holds up everything for a while.
+func (c *conn) stall(d time.Duration) {
+	c.stalledTo = max(c.stalledTo, c.w.now+d)
+	c.w.at(c.stalledTo-c.w.now, "flows again", c.flush)
 }
 
 // close breaks the connection; both ends hear of it a little later.

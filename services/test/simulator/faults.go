@@ -63,6 +63,13 @@ var kinds = []kind{
 		}
 		w.net.sweep()
 	}},
+	{"stall connections", func(w *World) {
+		for _, c := range w.net.conns {
+			if c.open && w.chance(30) {
+				c.stall(500*time.Millisecond + w.upTo(10*time.Second))
+			}
+		}
+	}},
 	{"consul loses its leader", func(w *World) {
 		w.consul.leader = false
 		w.at(w.upTo(6*time.Second), "consul has a leader", func() { w.consul.leader = true })

@@ -72,6 +72,10 @@ func (n *network) unblock(from, to *process) {
 }
 
 func (n *network) heal() {
+	for _, c := range n.conns {
+		c.stalledTo = 0
+		c.flush()
+	}
 	for _, a := range n.w.processes {
 		for _, b := range n.w.processes {
 			if n.cut(a, b) {
