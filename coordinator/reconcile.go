@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -80,4 +81,5 @@ func (s *Service) takeOver(fresh []*holding, since time.Time) {
 			s.start(h)
 		}
 	}
+	s.log.Info("shards taken over", slog.Int("shards", len(fresh)), slog.Int("held", len(s.holdings)))
 }

@@ -79,7 +79,7 @@ func (s *Shard) loadOnce() (*life, error) {
 	}
 	took := s.deps.Clock.Since(began)
 	s.deps.Metrics.Load.Observe(took.Seconds())
-	s.log.Info("shard loaded", slog.Int("records", records), telemetry.Took(took))
+	s.log.Debug("shard loaded", slog.Int("records", records), telemetry.Took(took))
 	calls, cancel := context.WithCancel(s.wanted)
 	return &life{
 		shard: s, machine: machine, journal: j, calls: calls, cancelCalls: cancel,

@@ -12,7 +12,8 @@ var internalTopics = []string{"__consumer_offsets", "__transaction_state"}
 func internalConfigs() map[string]string {
 	return map[string]string{
 		"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": "104857600",
-		minInsyncReplicas: "2", "moldau.durability": "durable",
+		"max.message.bytes": "8388608", // what one step of a large group writes goes in one batch
+		minInsyncReplicas:   "2", "moldau.durability": "durable",
 	}
 }
 

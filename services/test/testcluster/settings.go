@@ -19,10 +19,11 @@ func (c *Cluster) launch(t testing.TB, m Member) *Process {
 		"MOLDAU_DATA_DIR=" + c.dataDir,
 		"MOLDAU_ADMIN_LISTEN=" + anyPort,
 		"MOLDAU_STORAGE_NODE_LISTEN=" + anyPort,
+		"MOLDAU_COORDINATOR_LISTEN=" + anyPort,
 		"MOLDAU_GATEWAY_AUTO_CREATE_TOPICS=false",
 	}
 	if m.ID > 0 {
-		env = append(env, "MOLDAU_STORAGE_NODE_ID="+strconv.Itoa(m.ID), "MOLDAU_GATEWAY_NODE_ID="+strconv.Itoa(m.ID))
+		env = append(env, "MOLDAU_STORAGE_NODE_ID="+strconv.Itoa(m.ID), "MOLDAU_COORDINATOR_ID="+strconv.Itoa(m.ID), "MOLDAU_GATEWAY_NODE_ID="+strconv.Itoa(m.ID))
 	}
 	if target := c.metadataTarget(); target != "" {
 		env = append(env, "MOLDAU_METADATA_TARGET="+target)
