@@ -48,24 +48,25 @@ func (s *Service) Append(ctx context.Context, req *storageclient.AppendRequest) 
 
 // pendingAppend is a batch in the log that may not be answered yet.
 type pendingAppend struct {
-	p   *partition
-	end int64 // after the batch
+	p     *partition
+	end   int64 // after the batch
+	reign int64 // of the replica when it was appended
 }
 
-// wait returns once the high watermark has passed the batch.
+// wait returns once the high watermark has passed the batch, or can no longer.
 func (a pendingAppend) wait(ctx context.Context) error {
-	if a.p == nil || a.p.highWatermark.Load() >= a.end {
+	if a.p == nil {
 		return nil
+	}
+	if done, err := a.done(); done {
+		return err
 	}
 	w := newWaiter()
 	a.p.waiting.add(w, a.end)
 	defer a.p.waiting.remove(w)
 	for {
-		if a.p.highWatermark.Load() >= a.end {
-			return nil
-		}
-		if f := a.p.fault.Load(); f != nil {
-			return f
+		if done, err := a.done(); done {
+			return err
 		}
 		select {
 		case <-w.poke:
@@ -73,6 +74,31 @@ func (a pendingAppend) wait(ctx context.Context) error {
 			return errcode.Of(ctx.Err())
 		}
 	}
+}
+
+// done tells whether the batch is committed, or why it will not be known to be:
+// its records may be in the log all the same (as Kafka's
+// checkEnoughReplicasReachOffset).
+func (a pendingAppend) done() (bool, error) {
+	p, r := a.p, a.p.role.Load()
+	hw := p.highWatermark.Load()
+	if p.replica.reign.Load() != a.reign || r.leader != p.node.cfg.NodeID {
+		return true, errcode.New(errcode.NotLeader, "%s-%d is now led by node %d", r.topic, p.id.Index, r.leader).
+			With("leader", r.leader).With("leader_epoch", r.leaderEpoch)
+	}
+	if hw >= a.end {
+		if p.replica.alone.Load() {
+			return true, p.leased(r)
+		}
+		return true, nil
+	}
+	if f := p.fault.Load(); f != nil {
+		return true, f
+	}
+	if have, need := p.replica.inSync.Load(), p.replica.minISR.Load(); have < need {
+		return true, errcode.New(errcode.NotEnoughReplicasAfterAppend, "%d replicas in sync, %d wanted", have, need)
+	}
+	return false, nil
 }
 
 func failedAppend(err error) storageclient.AppendResult {
@@ -85,7 +111,7 @@ func (s *Service) appendOne(in *storageclient.AppendPartition, acks storageclien
 	if err == nil {
 		var end int64
 		if *out, end, err = p.append(in, acks); err == nil {
-			return pendingAppend{p, end}
+			return pendingAppend{p, end, p.replica.reign.Load()}
 		}
 	}
 	*out = failedAppend(err)
@@ -102,7 +128,7 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 		return none, 0, err
 	}
 	if acks == storageclient.AcksAll {
-		if err := r.enoughReplicas(); err != nil {
+		if err := p.enoughReplicas(r); err != nil {
 			return none, 0, err
 		}
 	}
@@ -129,16 +155,9 @@ func (p *partition) append(in *storageclient.AppendPartition, acks storageclient
 // mu.
 func (p *partition) order(in *storageclient.AppendPartition, batch []byte, h *record.Header, now time.Time) (storageclient.AppendResult, int64, error) {
 	none := storageclient.AppendResult{}
-	r, err := p.leads(in.LeaderEpoch) // may have changed meanwhile
+	l, r, err := p.led(in.LeaderEpoch) // may have changed meanwhile
 	if err != nil {
 		return none, 0, err
-	}
-	l, err := p.openLocked()
-	if err != nil {
-		return none, 0, err
-	}
-	if f := p.fault.Load(); f != nil {
-		return none, 0, f
 	}
 	if err := p.admitOwner(l, r, in.OwnerEpoch); err != nil {
 		return none, 0, err
@@ -175,9 +194,13 @@ func (p *partition) order(in *storageclient.AppendPartition, batch []byte, h *re
 
 // enoughReplicas refuses what must be on min.insync.replicas where there are
 // fewer.
-func (r *role) enoughReplicas() error {
-	if need := min(int(r.config.MinInsyncReplicas), r.replicas); r.inSync < need {
-		return errcode.New(errcode.NotEnoughReplicas, "%d replicas in sync, %d wanted", r.inSync, need)
+func (p *partition) enoughReplicas(r *role) error {
+	have, need := int32(len(r.state.ISR)), int32(r.state.MinISR)
+	if b := p.replica.became.Load(); b != nil && *b == p.tenure() { // the core knows first
+		have, need = p.replica.inSync.Load(), p.replica.minISR.Load()
+	}
+	if have < need {
+		return errcode.New(errcode.NotEnoughReplicas, "%d replicas in sync, %d wanted", have, need)
 	}
 	return nil
 }
@@ -191,10 +214,9 @@ func (p *partition) write(l *commitlog.Log, r *role, batch []byte, h *record.Hea
 		return err
 	}
 	r.counters.appended(len(batch), int(h.Count))
+	p.appended(h.NextOffset())
 	if r.config.Durable {
 		p.node.flusher.mark(p)
-	} else {
-		p.advance(h.NextOffset())
 	}
 	return nil
 }

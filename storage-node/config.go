@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"moldau.dev/storage-node/replication"
 )
 
 // Config is everything an operator can set on a storage node.
@@ -22,6 +24,17 @@ type Config struct {
 	// HeartbeatInterval between signs of life to the controller, which fences a
 	// node after 4 s of silence.
 	HeartbeatInterval time.Duration
+	// Replication is what the replicas go by.
+	Replication replication.Config
+	// ReplicaWindowBytes of one partition, and StreamWindowBytes of all partitions
+	// that one node leads, may be under way to this one.
+	ReplicaWindowBytes, StreamWindowBytes int64
+	// CatchUpBytesPerSecond bounds what this node sends to replicas that are not in
+	// sync, over all of them; 0 is unbounded. A rate below that of producers keeps
+	// replicas from ever catching up.
+	CatchUpBytesPerSecond int64
+	// ReplicaWorkers write what leaders send.
+	ReplicaWorkers int
 	// RetentionInterval between looks for segments to delete or compact.
 	RetentionInterval time.Duration
 	// ProducerExpiration is how long a silent producer's batches are known again.
@@ -46,6 +59,10 @@ func DefaultConfig() Config {
 		DataDir:            "data",
 		Listen:             "127.0.0.1:9190",
 		HeartbeatInterval:  500 * time.Millisecond,
+		Replication:        replication.DefaultConfig(),
+		ReplicaWindowBytes: 4 << 20,
+		StreamWindowBytes:  64 << 20,
+		ReplicaWorkers:     8,
 		RetentionInterval:  5 * time.Minute,
 		ProducerExpiration: 24 * time.Hour,
 		MaxProducers:       100_000,
@@ -68,6 +85,12 @@ func (c Config) Validate() error {
 	need(c.DataDir != "", "no data directory")
 	need(c.Listen != "" || c.Advertise != "", "no address")
 	need(c.HeartbeatInterval > 0 && c.HeartbeatInterval < 4*time.Second, "heartbeat interval %v is not within (0, 4s)", c.HeartbeatInterval)
+	need(c.Replication.LagMax > 0, "replica lag time max %v", c.Replication.LagMax)
+	need(c.Replication.RetryMin > 0 && c.Replication.RetryMin <= c.Replication.RetryMax, "replica retries from %v to %v", c.Replication.RetryMin, c.Replication.RetryMax)
+	need(c.Replication.Lease > 0 && c.Replication.Lease < 4*time.Second, "leader lease %v is not within (0, 4s)", c.Replication.Lease)
+	need(c.ReplicaWindowBytes > 0 && c.ReplicaWindowBytes <= c.StreamWindowBytes, "replica window bytes %d, stream window bytes %d", c.ReplicaWindowBytes, c.StreamWindowBytes)
+	need(c.CatchUpBytesPerSecond >= 0, "catch-up bytes per second %d", c.CatchUpBytesPerSecond)
+	need(c.ReplicaWorkers > 0, "replica workers %d", c.ReplicaWorkers)
 	need(c.RetentionInterval > 0, "retention interval %v", c.RetentionInterval)
 	need(c.ProducerExpiration > 0, "producer expiration %v", c.ProducerExpiration)
 	need(c.MaxProducers > 0, "max producers %d", c.MaxProducers)

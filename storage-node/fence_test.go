@@ -107,7 +107,8 @@ func TestNewOwnerIsNotShownAnEndBeforeWhatTheFormerAppended(t *testing.T) { // T
 		}
 		got := poll(t, s, readAs(id, 0, 2, 60_000))
 		synctest.Wait()
-		p.advance(1)
+		p.highWatermark.Store(1)
+		p.waiting.wake(1)
 		if r := (<-got)[0]; r.Err != nil || len(values(t, r.Batches)) != 1 {
 			t.Fatalf("got %+v", r)
 		}

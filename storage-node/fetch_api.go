@@ -209,11 +209,16 @@ func (p *partition) room(l *commitlog.Log, from, to int64, limit int) int {
 	if batch == 0 {
 		batch = int(p.role.Load().config.MaxMessageBytes)
 	}
-	perOffset := l.Size()/max(l.EndOffset()-l.StartOffset(), 1) + 1
+	perOffset := perOffset(l)
 	if to-from >= int64(limit)/perOffset {
 		return max(limit, min(batch, 2*limit))
 	}
 	return min(max(limit, batch), 2*int((to-from)*perOffset)+batch)
+}
+
+// perOffset is about how many bytes an offset of the log takes.
+func perOffset(l *commitlog.Log) int64 {
+	return l.Size()/max(l.EndOffset()-l.StartOffset(), 1) + 1
 }
 
 // grow makes room for limit more bytes, out of the node's budget. Where the

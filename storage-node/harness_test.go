@@ -162,9 +162,7 @@ func (c *cluster) stop() {
 // kill ends the node's goroutines and lets go of its lock, as the death of the
 // process would; it writes nothing.
 func (c *cluster) kill() {
-	c.node.endLoops()
-	c.node.flusher.stop()
-	c.node.loops.Wait()
+	c.node.halt()
 	_ = c.node.lock.Close()
 	c.node = nil
 }

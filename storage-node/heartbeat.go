@@ -17,6 +17,7 @@ func (s *Service) register(ctx context.Context) error {
 		resp, err := s.meta.RegisterNode(ctx, &metadatav1.RegisterNodeRequest{
 			NodeId: s.cfg.NodeID, Incarnation: s.identity.incarnation, PreviousNodeEpoch: s.identity.previousEpoch,
 			Address: s.cfg.address(), Rack: s.cfg.Rack, ClusterId: s.identity.ClusterID,
+			Seen: s.seen(),
 		})
 		if err == nil {
 			return s.registered(ctx, resp)
@@ -43,6 +44,10 @@ func (s *Service) registered(ctx context.Context, resp *metadatav1.RegisterNodeR
 		return fmt.Errorf("wait for the revision of the registration: %w", err)
 	}
 	s.nodeEpoch.Store(resp.NodeEpoch)
+	s.links.renew()
+	for _, p := range s.snapshot() { // none but where the controller had forgotten the node
+		p.attend(p.role.Load())
+	}
 	s.log.Info("storage node registered", telemetry.NodeID(s.cfg.NodeID), "node_epoch", resp.NodeEpoch)
 	return nil
 }
@@ -72,12 +77,31 @@ func (s *Service) registerAgain(ctx context.Context, err error) {
 }
 
 func (s *Service) beat(ctx context.Context) error {
-	draining := s.notDraining() != nil
-	_, err := s.meta.Heartbeat(ctx, &metadatav1.HeartbeatRequest{
+	draining, sent := s.notDraining() != nil, s.clock.Now()
+	resp, err := s.meta.Heartbeat(ctx, &metadatav1.HeartbeatRequest{
 		NodeId: s.cfg.NodeID, NodeEpoch: s.nodeEpoch.Load(), Revision: s.meta.View().Revision,
 		Ready: !draining, Draining: draining,
 	})
+	if err == nil && !resp.GetFenced() {
+		s.leaseMu.Lock()
+		s.lease.Answered(sent, resp.GetRevision())
+		s.leaseMu.Unlock()
+	}
 	return err
+}
+
+// leaseHeld tells whether the node may answer as a leader (R12).
+func (s *Service) leaseHeld() bool {
+	s.leaseMu.Lock()
+	defer s.leaseMu.Unlock()
+	return s.lease.Held(s.clock.Now())
+}
+
+// sawRevision notes how far the node has followed metadata.
+func (s *Service) sawRevision(revision int64) {
+	s.leaseMu.Lock()
+	defer s.leaseMu.Unlock()
+	s.lease.Seen(revision)
 }
 
 // pause waits for d, and reports false where ctx ended first.

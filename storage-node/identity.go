@@ -56,6 +56,9 @@ func (s *Service) takeDataDir() (err error) {
 	if err := s.readIdentity(); err != nil {
 		return err
 	}
+	if err := s.readSeen(); err != nil {
+		return err
+	}
 	if err := s.consumeCleanShutdown(); err != nil {
 		return err
 	}
@@ -128,6 +131,9 @@ func (s *Service) consumeCleanShutdown() error {
 
 // writeCleanShutdown is the last write of a controlled stop.
 func (s *Service) writeCleanShutdown() error {
+	if err := s.writeSeen(); err != nil {
+		return err
+	}
 	b, err := json.Marshal(cleanShutdown{NodeEpoch: s.nodeEpoch.Load()})
 	if err != nil {
 		return fmt.Errorf("encode clean-shutdown file: %w", err)

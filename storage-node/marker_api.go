@@ -60,7 +60,7 @@ func (s *Service) markOne(m *storageclient.Marker, id storageclient.PartitionID)
 	if err == nil {
 		var end int64
 		if end, err = p.mark(m); err == nil {
-			return pendingAppend{p, end}, nil
+			return pendingAppend{p, end, p.replica.reign.Load()}, nil
 		}
 	}
 	return pendingAppend{}, errcode.Of(err)
@@ -73,7 +73,7 @@ func (p *partition) mark(m *storageclient.Marker) (end int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := r.enoughReplicas(); err != nil {
+	if err := p.enoughReplicas(r); err != nil {
 		return 0, err
 	}
 	now := p.node.clock.Now()
@@ -86,15 +86,9 @@ func (p *partition) mark(m *storageclient.Marker) (end int64, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r, err = p.leads(-1); err != nil { // may have changed meanwhile
-		return 0, err
-	}
-	l, err := p.openLocked()
+	l, r, err := p.led(-1) // may have changed meanwhile
 	if err != nil {
 		return 0, err
-	}
-	if f := p.fault.Load(); f != nil {
-		return 0, f
 	}
 	write, err := p.producers.CheckMarker(&c, m.TransactionVersion)
 	if err != nil {

@@ -13,6 +13,7 @@ const subsystem = "storage"
 // scrape, by Collect.
 type metrics struct {
 	append, fetch, fsync, flushed            prometheus.Observer
+	isrGrown, isrShrunk, replicated, lost    prometheus.Counter
 	batchBytes, batchRecords                 prometheus.Observer
 	bytesIn, recordsIn, bytesOut, recordsOut *prometheus.CounterVec
 }
@@ -33,7 +34,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		r.MustRegister(c)
 		return c
 	}
+	plain := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
 	return &metrics{
+		isrGrown:     plain("isr_expands_total", "Replicas that joined the in-sync replicas of partitions led here."),
+		isrShrunk:    plain("isr_shrinks_total", "Replicas that left the in-sync replicas of partitions led here."),
+		replicated:   plain("replicated_bytes_total", "Bytes of batches written as a follower."),
+		lost:         plain("committed_cut_total", "Cuts of a follower's log below its high watermark: an election with loss."),
 		append:       histogram("append_seconds", "Time from request to answer of an append."),
 		fetch:        histogram("fetch_seconds", "Time from request to answer of a fetch, the wait for bytes included."),
 		fsync:        histogram("fsync_seconds", "Time of one partition's fsync."),
@@ -105,7 +115,7 @@ func partitionDesc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (s *Service) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSize, descStart, descEnd, descFault} {
+	for _, d := range []*prometheus.Desc{descSize, descStart, descEnd, descFault, descUnder, descUnderMin, descLag} {
 		ch <- d
 	}
 }
@@ -126,5 +136,6 @@ func (s *Service) Collect(ch chan<- prometheus.Metric) {
 		if p.fault.Load() != nil {
 			gauge(descFault, 1)
 		}
+		p.collectLeader(ch, labels)
 	}
 }

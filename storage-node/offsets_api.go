@@ -39,6 +39,11 @@ func (s *Service) listOne(in *storageclient.ListOffsetsPartition, committed bool
 		return none, err
 	}
 	bound := p.bound(committed)
+	if in.Timestamp != storageclient.Earliest { // and the bound was read before
+		if err := p.newest(r); err != nil {
+			return none, err
+		}
+	}
 	switch {
 	case in.Timestamp == storageclient.Latest:
 		return storageclient.ListOffsetsResult{Offset: bound, Timestamp: -1, LeaderEpoch: r.leaderEpoch}, nil

@@ -5,11 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/errcode"
-	"moldau.dev/services/record"
 	"moldau.dev/services/telemetry"
-	"moldau.dev/services/topicconfig"
 	"moldau.dev/storage-node/commitlog"
 	"moldau.dev/storage-node/producer"
 	"moldau.dev/storage-node/storageclient"
@@ -24,9 +21,10 @@ type partition struct {
 
 	// role is what metadata last said. Its leader epoch never goes back.
 	role atomic.Pointer[role]
-	// highWatermark never goes back, and never passes the log's end or, in a
-	// durable topic, what is fsynced (rules R6, R15).
+	// highWatermark never passes the log's end. It is moved by the replica's core
+	// alone, and goes back only where a follower's log is cut (rules R4, R6).
 	highWatermark atomic.Int64
+	replica       replica
 	// undecided is that of producers; readers go by it without the lock.
 	undecided atomic.Pointer[producer.Undecided]
 	fence     ownerFence // raised under mu
@@ -50,37 +48,6 @@ type partition struct {
 	overtaken chan struct{} // closed with the next append; nil: nobody waits
 }
 
-// role is a partition's part in the cluster, as of one view.
-type role struct {
-	topic       string
-	leader      int32
-	leaderEpoch int32
-	replicas    int
-	inSync      int
-	config      topicconfig.Config
-	journal     bool         // of a shard of the coordinators
-	codec       record.Codec // that the topic demands, where recompress
-	recompress  bool
-	counters    topicCounters
-}
-
-// noLeader is the leader of a partition that has none.
-const noLeader = -1
-
-func newRole(t *metadataclient.Topic, index int32, cfg topicconfig.Config, counters topicCounters) *role {
-	p := &t.Partitions[index]
-	r := &role{
-		topic: t.Name, leader: p.Leader, leaderEpoch: p.LeaderEpoch,
-		replicas: len(p.Replicas), inSync: len(p.ISR), config: cfg, counters: counters,
-		journal: isJournal(t.Name),
-	}
-	if cfg.CompressionType != "producer" {
-		codec, err := record.ParseCodec(cfg.CompressionType)
-		r.codec, r.recompress = codec, err == nil
-	}
-	return r
-}
-
 // leads returns the role if this node leads in the epoch that the caller
 // knows, -1 being any; else what the caller must do about it (KIP-320).
 func (p *partition) leads(epoch int32) (*role, error) {
@@ -99,9 +66,51 @@ func (p *partition) leads(epoch int32) (*role, error) {
 	return r, nil
 }
 
-// open returns the log, recovered at the first call. The error is the fault.
+// led returns the log and the role if this node leads in the epoch that the
+// caller knows, and its core does: no other tenure begins while the caller holds
+// mu.
+func (p *partition) led(epoch int32) (*commitlog.Log, *role, error) {
+	l, err := p.openLocked()
+	if err != nil {
+		return nil, nil, err
+	}
+	if f := p.fault.Load(); f != nil {
+		return nil, nil, f
+	}
+	r, err := p.leads(epoch)
+	if err != nil {
+		return nil, nil, err
+	}
+	if b := p.replica.became.Load(); b.leader != r.leader || b.leaderEpoch != r.leaderEpoch {
+		return nil, nil, errcode.New(errcode.NotLeader, "the leader of %s-%d is changing", r.topic, p.id.Index).
+			With("leader", r.leader).With("leader_epoch", r.leaderEpoch)
+	}
+	return l, r, nil
+}
+
+// leased refuses what only a leader may say whose lease has not run out (R12):
+// another may lead by now. Of a single replica there is no other.
+func (p *partition) leased(r *role) error {
+	if !r.replicated() || p.node.leaseHeld() {
+		return nil
+	}
+	return errcode.New(errcode.NotLeader, "node %d cannot be sure that it still leads %s-%d: the controller does not answer",
+		p.node.cfg.NodeID, r.topic, p.id.Index).With("leader", r.leader).With("leader_epoch", r.leaderEpoch)
+}
+
+// newest refuses questions for the newest offset while the leader does not know
+// it: former leaders may have committed more (R8, R12, KIP-207).
+func (p *partition) newest(r *role) error {
+	if !p.replica.known.Load() {
+		return errcode.New(errcode.OffsetNotAvailable, "the new leader of %s-%d does not know yet what is committed", r.topic, p.id.Index)
+	}
+	return p.leased(r)
+}
+
+// open returns the log, recovered at the first call, and makes the replica what
+// its role says. The error is the fault.
 func (p *partition) open() (*commitlog.Log, error) {
-	if l := p.log.Load(); l != nil {
+	if l := p.log.Load(); l != nil && p.replica.is(p.tenure()) {
 		return l, nil
 	}
 	p.mu.Lock()
@@ -114,6 +123,7 @@ func (p *partition) openLocked() (*commitlog.Log, error) {
 		return nil, errcode.New(errcode.UnknownTopicID, "%s-%d is no longer on this node", p.role.Load().topic, p.id.Index)
 	}
 	if l := p.log.Load(); l != nil {
+		p.become(l)
 		return l, nil
 	}
 	if f := p.fault.Load(); f != nil {
@@ -124,22 +134,8 @@ func (p *partition) openLocked() (*commitlog.Log, error) {
 		return nil, p.fail(err)
 	}
 	p.log.Store(l)
+	p.become(l)
 	return l, nil
-}
-
-// advance moves the high watermark forward to hw, never back, and wakes those
-// who wait for it.
-func (p *partition) advance(hw int64) {
-	for {
-		old := p.highWatermark.Load()
-		if hw <= old {
-			return
-		}
-		if p.highWatermark.CompareAndSwap(old, hw) {
-			break
-		}
-	}
-	p.waiting.wake(hw)
 }
 
 // fail takes the partition out of service for good: after a failed write or
@@ -162,14 +158,14 @@ func (p *partition) flush() {
 	if l == nil || p.fault.Load() != nil {
 		return
 	}
-	start := p.node.clock.Now()
+	start, cuts := p.node.clock.Now(), p.replica.cuts.Load()
 	end, err := l.Sync()
 	p.node.metrics.fsync.Observe(p.node.clock.Since(start).Seconds())
 	if err != nil {
 		p.fail(err)
 		return
 	}
-	p.advance(end)
+	p.flushed(end, cuts)
 }
 
 // storageError gives an error of the log its reason.

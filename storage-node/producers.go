@@ -133,11 +133,12 @@ func (p *partition) saveProducers(l *commitlog.Log) error {
 	if max(p.snapshots[0], p.snapshots[1], l.StartOffset()) >= l.EndOffset() {
 		return nil
 	}
+	cuts := p.replica.cuts.Load()
 	end, err := l.Sync()
 	if err != nil {
 		return p.fail(err)
 	}
-	p.advance(end)
+	p.flushed(end, cuts)
 	older := 0
 	if p.snapshots[1] < p.snapshots[0] {
 		older = 1

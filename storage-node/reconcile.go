@@ -33,29 +33,42 @@ func (s *Service) watch(ctx context.Context) {
 // It only deletes what the view names as deleted: a topic that is merely not
 // there may be one that this view does not know yet (invariant 17, rule N9).
 func (s *Service) reconcile() {
-	s.mu.Lock()
+	s.reconciling.Lock()
+	defer s.reconciling.Unlock()
 	view := s.meta.View() // under the lock, so that an older one is never applied after a newer
+	moved := s.nodesChanged(view.Nodes)
 	for id, t := range view.TopicsByID {
-		if s.reconciled[id] != t {
-			s.applyTopic(t)
+		if s.reconciled[id] != t || moved && replicated(t) {
+			s.applyTopic(t, view.Nodes)
 			s.reconciled[id] = t
 		}
 	}
-	var gone []*partition
 	for id, name := range view.Deleted {
-		gone = append(gone, s.forgetTopic(id, name)...)
+		for _, p := range s.forgetTopic(id, name) {
+			s.deletePartition(p)
+		}
 		if view.Topics[name] == nil { // one of the same name goes on counting
 			s.metrics.forget(name)
 		}
 	}
-	s.mu.Unlock()
-	for _, p := range gone {
-		s.deletePartition(p)
-	}
+	s.sawRevision(view.Revision)
 }
 
-// applyTopic gives the node's partitions of t their role; s.mu is held.
-func (s *Service) applyTopic(t *metadataclient.Topic) {
+// nodesChanged tells whether nodes came, went, or changed what they may be in.
+func (s *Service) nodesChanged(nodes map[int32]*metadataclient.Node) bool {
+	same := maps.EqualFunc(s.nodes, nodes, func(a, b *metadataclient.Node) bool {
+		return a == b || a.Epoch == b.Epoch && a.Fenced == b.Fenced && a.Draining == b.Draining
+	})
+	s.nodes = nodes
+	return !same
+}
+
+func replicated(t *metadataclient.Topic) bool {
+	return slices.ContainsFunc(t.Partitions, func(p metadataclient.Partition) bool { return len(p.Replicas) > 1 })
+}
+
+// applyTopic gives the node's partitions of t their role.
+func (s *Service) applyTopic(t *metadataclient.Topic, nodes map[int32]*metadataclient.Node) {
 	cfg, err := topicconfig.Parse(t.Configs)
 	if err != nil {
 		s.log.Error("topic has configs that this node does not understand; defaults apply", telemetry.Topic(t.Name), telemetry.Err(err))
@@ -64,47 +77,32 @@ func (s *Service) applyTopic(t *metadataclient.Topic) {
 	var counters topicCounters // of topics that have partitions here; others cost no series
 	for i := range t.Partitions {
 		id := storageclient.PartitionID{Topic: t.ID, Index: int32(i)}
-		p := s.partitions[id]
+		p := s.known(id)
 		if p == nil && !slices.Contains(t.Partitions[i].Replicas, s.cfg.NodeID) {
 			continue
 		}
 		if counters.bytesIn == nil {
 			counters = s.metrics.topic(t.Name)
 		}
-		r := newRole(t, id.Index, cfg, counters)
+		r := newRole(t, id.Index, cfg, counters, nodes)
 		if p == nil {
 			p = &partition{node: s, id: id, dir: s.partitionDir(id)}
 			p.role.Store(r)
+			s.mu.Lock()
 			s.partitions[id] = p
+			s.mu.Unlock()
+			p.attend(r)
 			continue
 		}
 		p.assume(r)
 	}
 }
 
-// assume takes on a role, unless it is of an older leader epoch than the one
-// before, which only metadata that went back can say (rule C11).
-func (p *partition) assume(r *role) {
-	if old := p.role.Load(); r.leaderEpoch < old.leaderEpoch {
-		p.node.log.Error("metadata went back: an older leader epoch is not taken", telemetry.Topic(r.topic),
-			telemetry.Partition(p.id.Index), telemetry.LeaderEpoch(r.leaderEpoch))
-		return
-	}
-	p.role.Store(r)
-	if l := p.log.Load(); l != nil {
-		l.SetConfig(logConfig(&r.config))
-	}
-	p.waiting.wakeAll()
-}
-
 // partition finds the replica that a request names, or says why it is not
 // here. A topic that metadata has just told of is found without waiting for
 // watch to have seen it.
 func (s *Service) partition(id storageclient.PartitionID) (*partition, error) {
-	s.mu.RLock()
-	p := s.partitions[id]
-	s.mu.RUnlock()
-	if p != nil {
+	if p := s.known(id); p != nil {
 		return p, nil
 	}
 	view := s.meta.View()
@@ -123,17 +121,23 @@ func (s *Service) partition(id storageclient.PartitionID) (*partition, error) {
 			With("leader", known.Leader).With("leader_epoch", known.LeaderEpoch)
 	}
 	s.reconcile()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if p := s.partitions[id]; p != nil {
+	if p := s.known(id); p != nil {
 		return p, nil
 	}
 	return nil, errcode.New(errcode.UnknownTopicID, "the topic with id %s is gone", id.Topic)
 }
 
+func (s *Service) known(id storageclient.PartitionID) *partition {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.partitions[id]
+}
+
 // forgetTopic takes a deleted topic's partitions off the node's lists, those
-// included that only have a directory; s.mu is held.
+// included that only have a directory.
 func (s *Service) forgetTopic(id topicid.ID, name string) []*partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	indexes := maps.Clone(s.onDisk[id])
 	if t := s.reconciled[id]; t != nil {
 		if indexes == nil {
@@ -169,7 +173,7 @@ func (s *Service) deletePartition(p *partition) {
 	defer p.care.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = true
+	p.leave()
 	if l := p.log.Load(); l != nil {
 		_ = l.Close() // its files go the next moment
 	}

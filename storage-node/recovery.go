@@ -7,6 +7,7 @@ import (
 	"moldau.dev/services/telemetry"
 	"moldau.dev/services/topicconfig"
 	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/storageclient"
 )
 
 // The files of a partition's directory beside the log's own.
@@ -39,15 +40,12 @@ func (p *partition) afterOpen(l *commitlog.Log, r *role) error {
 	if err := p.restoreProducers(l); err != nil {
 		return err
 	}
-	hw := l.EndOffset()
 	if r.config.Durable {
-		end, err := l.Sync()
-		if err != nil {
+		if _, err := l.Sync(); err != nil {
 			return err
 		}
-		hw = end
 	}
-	p.advance(hw)
+	p.highWatermark.Store(max(min(p.node.lastHighWatermark(p.id), l.EndOffset()), l.StartOffset()))
 	return nil
 }
 
@@ -79,7 +77,7 @@ func (p *partition) close() bool {
 	defer p.care.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = true
+	p.leave()
 	l := p.log.Load()
 	if l == nil {
 		return true
@@ -94,3 +92,5 @@ func (p *partition) close() bool {
 	}
 	return err == nil
 }
+
+func (s *Service) lastHighWatermark(storageclient.PartitionID) int64 { return 0 }

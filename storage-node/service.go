@@ -21,10 +21,13 @@ import (
 	"google.golang.org/grpc"
 
 	"moldau.dev/metadata/metadataclient"
+	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/topicid"
+	"moldau.dev/services/transport"
 	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/replication"
 	"moldau.dev/storage-node/storageclient"
 	"moldau.dev/storage-node/vfs"
 )
@@ -34,6 +37,7 @@ type Deps struct {
 	Clock      clock.Clock
 	Log        *slog.Logger
 	Metadata   metadataclient.Client
+	Peers      *storageclient.Peers // ways to the other nodes; nil: plain connections
 	FS         vfs.FS
 	Registerer prometheus.Registerer // nil: no metrics
 }
@@ -50,21 +54,41 @@ type Service struct {
 	metrics *metrics
 	flusher *flusher
 	files   *commitlog.FileCache
+	peers   *storageclient.Peers
+	links   *links
+	workers *workers
+	isr     *isrChanges
+	catchUp *throttle
 
 	appendBytes, fetchBytes *semaphore.Weighted
 
-	lock      io.Closer // of the data directory
-	identity  identity
+	lock     io.Closer // of the data directory
+	identity identity
+	// How far metadata was followed by processes before this one, read at the
+	// start, and the revision that is written down (C11).
+	seenBefore *metadatav1.Position
+	seenKept   int64
+
 	nodeEpoch atomic.Int64  // 0 until registered
 	draining  chan struct{} // closed by Drain
 	drainOnce sync.Once
+	stopping  chan struct{} // closed by Stop
 	loops     sync.WaitGroup
+	life      context.Context // of the loops
 	endLoops  context.CancelFunc
+
+	leaseMu sync.Mutex
+	lease   *replication.Lease
 
 	mu         sync.RWMutex
 	partitions map[storageclient.PartitionID]*partition
 	onDisk     map[topicid.ID]map[int32]bool // partitions that have a directory
-	reconciled map[topicid.ID]*metadataclient.Topic
+
+	// reconciling is held by one who makes the node what a view says; taken before
+	// mu. What it guards is of the last view.
+	reconciling sync.Mutex
+	reconciled  map[topicid.ID]*metadataclient.Topic
+	nodes       map[int32]*metadataclient.Node
 }
 
 var _ storageclient.Storage = (*Service)(nil)
@@ -74,6 +98,9 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if deps.Peers == nil {
+		deps.Peers = storageclient.NewPeers(transport.DialOptions{})
+	}
 	s := &Service{
 		cfg: cfg, clock: deps.Clock, log: deps.Log, meta: deps.Metadata, fs: deps.FS,
 		metrics:     newMetrics(deps.Registerer),
@@ -81,10 +108,16 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		appendBytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
 		fetchBytes:  semaphore.NewWeighted(cfg.MaxInFlightBytes),
 		draining:    make(chan struct{}),
+		stopping:    make(chan struct{}),
+		peers:       deps.Peers,
+		workers:     &workers{most: cfg.ReplicaWorkers},
+		catchUp:     &throttle{clock: deps.Clock, rate: cfg.CatchUpBytesPerSecond},
+		lease:       replication.NewLease(cfg.Replication.Lease),
 		partitions:  map[storageclient.PartitionID]*partition{},
 		onDisk:      map[topicid.ID]map[int32]bool{},
 		reconciled:  map[topicid.ID]*metadataclient.Topic{},
 	}
+	s.links, s.isr = &links{node: s, all: map[int32]*link{}}, newISRChanges(s)
 	s.flusher = newFlusher(cfg.FlushParallelism, func(n int) { s.metrics.flushed.Observe(float64(n)) })
 	if deps.Registerer != nil {
 		if err := deps.Registerer.Register(s); err != nil {
@@ -107,25 +140,22 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.takeDataDir(); err != nil {
 		return err
 	}
-	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.endLoops = cancel
+	s.life, s.endLoops = context.WithCancel(context.WithoutCancel(ctx))
 	s.loops.Go(s.flusher.run)
 	if err := s.register(ctx); err != nil {
 		s.abandon()
 		return err
 	}
 	s.reconcile()
-	for _, loop := range []func(context.Context){s.watch, s.heartbeat, s.retain} {
-		s.loops.Go(func() { loop(loops) })
+	for _, loop := range []func(context.Context){s.watch, s.heartbeat, s.keepSeen, s.retain, s.isr.run} {
+		s.loops.Go(func() { loop(s.life) })
 	}
 	return nil
 }
 
 // abandon undoes a Start that failed.
 func (s *Service) abandon() {
-	s.endLoops()
-	s.flusher.stop()
-	s.loops.Wait()
+	s.halt()
 	_ = s.lock.Close() // the failure of Start is what is told
 }
 
@@ -171,9 +201,7 @@ func (s *Service) Stop(context.Context) error {
 	if s.endLoops == nil {
 		return nil // never started
 	}
-	s.endLoops()
-	s.flusher.stop()
-	s.loops.Wait()
+	s.halt()
 	clean := true
 	for _, p := range s.snapshot() {
 		clean = p.close() && clean
@@ -186,6 +214,15 @@ func (s *Service) Stop(context.Context) error {
 		err = e
 	}
 	return err
+}
+
+// halt ends all goroutines, and the streams of followers.
+func (s *Service) halt() {
+	close(s.stopping)
+	s.endLoops()
+	s.workers.stop()
+	s.flusher.stop()
+	s.loops.Wait()
 }
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }

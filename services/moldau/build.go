@@ -98,10 +98,11 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 				}
 			}
 			service, err = storagenode.NewService(cfg, storagenode.Deps{
-				Clock: p.clock, Log: p.log, Metadata: door, FS: vfs.OS{},
+				Clock: p.clock, Log: p.log, Metadata: door, Peers: p.peers, FS: vfs.OS{},
 				Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"node": fmt.Sprint(id)}, p.registry),
 			})
 			if err == nil {
+				p.peers.AddLocal(id, service)
 				err = service.Start(ctx)
 			}
 			if err != nil {

@@ -44,6 +44,7 @@ type process struct {
 	stored   map[int32]storageclient.Storage
 	// coordinator of this process, for callers in it; nil where there is none.
 	coordinator coordinatorclient.Peer
+	peers       *storageclient.Peers // ways between storage nodes
 	doors       doors
 }
 
@@ -61,6 +62,7 @@ func runProcess(ctx context.Context, s Settings, picked []role, nodes int, logs 
 	p := &process{
 		settings: s, nodes: nodes, alone: len(picked) == len(roles), clock: clock.Real(), log: log,
 		registry: telemetry.NewRegistry(), tracing: tracing, stored: map[int32]storageclient.Storage{},
+		peers: storageclient.NewPeers(transport.DialOptions{Tracing: tracing}),
 	}
 	if s.Consul.Address != "" {
 		if p.catalog, err = discovery.NewConsul(s.consul(), p.clock, log); err != nil {

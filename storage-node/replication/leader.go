@@ -210,6 +210,9 @@ func (l *Leader) ISR() []int32 { return l.isr }
 // committed then.
 func (l *Leader) UnderMinISR() bool { return len(l.isr) < l.minISR }
 
+// MinISR is how many in-sync replicas are wanted.
+func (l *Leader) MinISR() int { return l.minISR }
+
 // Alone tells whether the leader is the only one that a commit waits for: it must
 // hold its lease to answer (R12).
 func (l *Leader) Alone() bool {
