@@ -69,6 +69,10 @@ consul: ## build bin/consul, a real Consul server for tests; minutes where nothi
 consul-test: consul ## test against real Consul servers, with their faults
 	go test -count=1 -p 1 -timeout 10m -tags consul ./metadata/store ./services/discovery ./services/test/takeover
 
+kafka-clients: ## install Kafka clients of other makers and have them work against the platform; as root, with Debian's packages
+	./services/test/kafkaclients/install
+	go test -count=1 -timeout 20m -tags kafkaclients -v ./services/test/kafkaclients
+
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 
@@ -77,4 +81,4 @@ image: build ## build the image $(IMAGE) from bin/moldau; needs a Docker engine,
 	cp bin/moldau bin/image/moldau
 	docker build --quiet --tag $(IMAGE) --file services/moldau/Dockerfile bin/image
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform browser simulate faults scale image
+.PHONY: help up build test race fuzz lint generate bench bench-platform browser simulate faults kafka-clients scale image
