@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"moldau.dev/gateway/native"
+	"moldau.dev/services/config"
 )
 
 // Config is all that an operator can set on a gateway.
@@ -30,6 +31,13 @@ type Config struct {
 	AllowedOrigins []string `koanf:"allowed_origins"`
 	// Reflection lets anyone read the contract by gRPC reflection.
 	Reflection bool `koanf:"reflection"`
+	// TokenSecret signs the tokens that clients go on with at other gateways: the
+	// same for all gateways of a cluster. Without it, tokens can be forged by who
+	// knows the cluster's id.
+	TokenSecret config.Secret `koanf:"token_secret"`
+	// TokenSecretBefore is what TokenSecret was before it was changed: tokens that
+	// were signed with it are good still.
+	TokenSecretBefore config.Secret `koanf:"token_secret_before"`
 	// AutoCreateTopics makes producing to an unknown topic create it.
 	AutoCreateTopics bool `koanf:"auto_create_topics"`
 
@@ -129,5 +137,7 @@ func (c Config) native() native.Config {
 		StreamInFlightBytes: c.StreamInFlightBytes,
 		MaxRequestBytes:     c.MaxRequestBytes,
 		MaxStreamPartitions: c.MaxStreamPartitions,
+		TokenSecret:         c.TokenSecret.Reveal(),
+		TokenSecretBefore:   c.TokenSecretBefore.Reveal(),
 	}
 }

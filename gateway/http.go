@@ -104,7 +104,8 @@ func (s *Service) mountConnect(mux *http.ServeMux) error {
 		connecthttp.WithCodecs(connectproto.NewBinaryCodec(), strict),
 		connecthttp.WithReadMaxBytes(s.maxJSONBytes()),
 		connecthttp.WithConditionalOptions(func(spec connect.Spec) []connecthttp.Option {
-			if spec.Procedure == moldauv1connect.ReadServiceFetchProcedure || spec.Procedure == moldauv1connect.ReadServiceReadProcedure {
+			switch spec.Procedure {
+			case moldauv1connect.ReadServiceFetchProcedure, moldauv1connect.ReadServiceReadProcedure, moldauv1connect.ConsumeServiceConsumeProcedure:
 				// gzip costs records more than it wins: compressed batches are compressed already.
 				return []connecthttp.Option{connecthttp.WithCompressMinBytes(1 << 30)}
 			}
@@ -160,7 +161,7 @@ func sendsForLong(path string) bool {
 
 // answersForLong tells whether the answer to a request does.
 func answersForLong(path string) bool {
-	return sendsForLong(path) || path == moldauv1connect.ReadServiceReadProcedure || path == rest.ReadPath || strings.HasPrefix(path, "/grpc.health.")
+	return sendsForLong(path) || path == moldauv1connect.ReadServiceReadProcedure || path == moldauv1connect.ConsumeServiceConsumeProcedure || rest.Streams(path) || strings.HasPrefix(path, "/grpc.health.")
 }
 
 // quickBody lifts the deadline with the body's end: net/http also watches for

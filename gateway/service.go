@@ -89,7 +89,7 @@ var services = []string{
 	moldauv1.TopicService_ServiceDesc.ServiceName, moldauv1.ProduceService_ServiceDesc.ServiceName,
 	moldauv1.ReadService_ServiceDesc.ServiceName, moldauv1.ClusterService_ServiceDesc.ServiceName,
 	moldauv1.TransactionService_ServiceDesc.ServiceName, moldauv1.OffsetService_ServiceDesc.ServiceName,
-	moldauv1.GroupService_ServiceDesc.ServiceName,
+	moldauv1.GroupService_ServiceDesc.ServiceName, moldauv1.ConsumeService_ServiceDesc.ServiceName,
 }
 
 // NewService checks cfg and puts the gateway together; nothing listens yet.

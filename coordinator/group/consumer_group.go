@@ -50,6 +50,7 @@ type told struct {
 	topics                               []string // sorted
 	regex, assignor                      string
 	classic                              *coordinatorv1.ClassicSide // unless nil, it speaks the classic protocol
+	stream                               string                     // of moldau.v1, that speaks for it; empty for others
 }
 
 // current is what a member holds.

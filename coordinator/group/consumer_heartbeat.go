@@ -42,14 +42,14 @@ func (m *Machine) heartbeatMember(q *coordinatorv1.HeartbeatMemberRequest) (*coo
 	if err != nil {
 		return nil, err
 	}
-	before := x.current
+	before, epochBefore := x.current, x.epoch
 	next := x.told
 	next.update(q)
 	m.bring(g, x, next, owned)
 	m.setTimer(timer{timerSession, g.id, x.id}, m.cfg.ConsumerSession)
 
 	r := &coordinatorv1.HeartbeatMemberResponse{
-		MemberId: x.id, MemberEpoch: x.epoch, HeartbeatIntervalMs: int32(m.cfg.ConsumerHeartbeat.Milliseconds()),
+		MemberId: x.id, MemberEpoch: x.epoch, HeartbeatIntervalMs: int32(m.cfg.ConsumerHeartbeat.Milliseconds()), EpochBefore: epochBefore,
 	}
 	// A request that tells all was sent by a member that may not know what it has.
 	whole := q.GetMemberEpoch() == 0 || q.GetRebalanceTimeoutMs() != -1 && q.GetSubscription() != nil && q.GetOwned() != nil
@@ -74,6 +74,9 @@ func (m *Machine) checkHeartbeat(q *coordinatorv1.HeartbeatMemberRequest) error 
 		return bad("an id of %d bytes; at most %d", n, maxIDBytes)
 	}
 	epoch := q.GetMemberEpoch()
+	if n := len(q.GetStreamId()); n > maxIDBytes || q.GetTakeOver() && (n == 0 || epoch <= 0) {
+		return bad("a stream's id of %d bytes that takes a member of epoch %d over", n, epoch)
+	}
 	if q.GetMemberId() == "" && (epoch != 0 || !q.GetLegacy()) {
 		return bad("no member id")
 	}
@@ -139,12 +142,15 @@ func (t *told) update(q *coordinatorv1.HeartbeatMemberRequest) {
 	if s := q.GetSubscription(); s != nil && s.Regex != nil {
 		t.regex = s.GetRegex()
 	}
+	if q.GetMemberEpoch() == 0 || q.GetTakeOver() {
+		t.stream = q.GetStreamId()
+	}
 	t.clientID, t.clientHost, t.classic = q.GetClientId(), q.GetClientHost(), nil
 }
 
 func (t *told) equal(o *told) bool {
 	return t.instance == o.instance && t.rack == o.rack && t.clientID == o.clientID && t.clientHost == o.clientHost &&
-		t.rebalanceMs == o.rebalanceMs && t.assignor == o.assignor && t.sameTopics(o) && sameClassic(t.classic, o.classic)
+		t.rebalanceMs == o.rebalanceMs && t.assignor == o.assignor && t.stream == o.stream && t.sameTopics(o) && sameClassic(t.classic, o.classic)
 }
 
 func (t *told) sameTopics(o *told) bool {
@@ -191,6 +197,15 @@ func (m *Machine) memberFor(g *consumerGroup, q *coordinatorv1.HeartbeatMemberRe
 		if err != nil {
 			return nil, err
 		}
+		if q.GetTakeOver() {
+			return x, x.mayTakeOver()
+		}
+		if err := x.checkStream(q.StreamId); err != nil {
+			return nil, err
+		}
+		if q.StreamId != nil {
+			return x, nil // one stream speaks for the member, one request after the other
+		}
 		return x, x.checkEpoch(q.GetMemberEpoch(), owned)
 	}
 	if old := g.members[g.static[q.GetInstanceId()]]; q.InstanceId != nil && old != nil && old.id != id {
@@ -206,6 +221,23 @@ func (m *Machine) memberFor(g *consumerGroup, q *coordinatorv1.HeartbeatMemberRe
 		return x, nil
 	}
 	return &consumerMember{id: id, current: newcomer()}, nil
+}
+
+// mayTakeOver refuses to hand a member to a stream that no stream had.
+func (x *consumerMember) mayTakeOver() error {
+	if x.stream == "" {
+		return refuse(errcode.UnknownMember, "member %q is of no stream", x.id)
+	}
+	return nil
+}
+
+// checkStream refuses a stream that another has taken the member over from: a
+// member has one (nil is none that asks).
+func (x *consumerMember) checkStream(stream *string) error {
+	if stream == nil || *stream == x.stream {
+		return nil
+	}
+	return refuse(errcode.StreamTakenOver, "another stream goes on as the member").With("stream_id", x.stream)
 }
 
 // checkEpoch refuses a member that has not seen what it should have. The epoch

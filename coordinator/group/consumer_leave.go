@@ -15,6 +15,9 @@ func (m *Machine) leaveMember(q *coordinatorv1.HeartbeatMemberRequest) (*coordin
 	if err != nil {
 		return nil, err
 	}
+	if err := x.checkStream(q.StreamId); err != nil {
+		return nil, err
+	}
 	if q.GetMemberEpoch() == away {
 		// Its place is kept until its session ends; what it had to give up is free.
 		m.hold(g, x, current{epoch: away, previous: x.epoch, state: memberStable, assigned: x.assigned})

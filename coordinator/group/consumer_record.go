@@ -21,7 +21,7 @@ func (m *Machine) tell(g *consumerGroup, x *consumerMember, t told) {
 	g.setTold(x, t)
 	m.write(journal.Put(kindMember, &coordinatorv1.ConsumerMemberRecord{
 		InstanceId: t.instance, RackId: t.rack, ClientId: t.clientID, ClientHost: t.clientHost, RebalanceTimeoutMs: t.rebalanceMs,
-		Topics: t.topics, Regex: t.regex, ServerAssignor: t.assignor, Classic: t.classic,
+		Topics: t.topics, Regex: t.regex, ServerAssignor: t.assignor, Classic: t.classic, StreamId: t.stream,
 	}, g.id, x.id))
 }
 
@@ -80,6 +80,7 @@ func (m *Machine) replayTold(group, member string, r *coordinatorv1.ConsumerMemb
 	g.setTold(x, told{
 		instance: r.GetInstanceId(), rack: r.GetRackId(), clientID: r.GetClientId(), clientHost: r.GetClientHost(),
 		rebalanceMs: r.GetRebalanceTimeoutMs(), topics: r.GetTopics(), regex: r.GetRegex(), assignor: r.GetServerAssignor(), classic: r.GetClassic(),
+		stream: r.GetStreamId(),
 	})
 }
 

@@ -13,6 +13,7 @@ type commitBy struct {
 	epoch            int32 // generation or member epoch; below 0 from outside the group
 	transactional    bool
 	legacy           bool // OffsetCommit before version 9
+	each             bool // each partition must be held
 }
 
 // maxNameBytes is the longest name that a topic can have.
@@ -21,13 +22,16 @@ const maxNameBytes = 249
 // commit serves a CommitOffsets. A group that is not there is made for whoever
 // commits from outside of it: it holds offsets and nothing else.
 func (m *Machine) commit(q *coordinatorv1.CommitOffsetsRequest) (*coordinatorv1.CommitOffsetsResponse, error) {
-	by := commitBy{member: q.GetMemberId(), instance: q.GetInstanceId(), epoch: q.GetGeneration(), legacy: q.GetLegacy()}
+	by := commitBy{member: q.GetMemberId(), instance: q.GetInstanceId(), epoch: q.GetGeneration(), legacy: q.GetLegacy(), each: q.GetEach()}
 	g, allow, err := m.committer(q.GetGroupId(), by)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.allowAll(allow, q.GetOffsets()); err != nil {
-		return nil, err
+	if !q.GetEach() {
+		if err := m.allowAll(allow, q.GetOffsets()); err != nil {
+			return nil, err
+		}
+		allow = nil
 	}
 	if c, ok := g.(*classicGroup); ok && (c.now == stable || c.now == preparing) && c.members[by.member] != nil {
 		m.touch(c, c.members[by.member])
@@ -35,6 +39,9 @@ func (m *Machine) commit(q *coordinatorv1.CommitOffsetsRequest) (*coordinatorv1.
 	r := &coordinatorv1.CommitOffsetsResponse{}
 	for _, o := range q.GetOffsets() {
 		id, x, err := m.newOffset(q.GetGroupId(), o)
+		if err == nil && allow != nil {
+			err = allow(id.topic, id.partition)
+		}
 		if err == nil {
 			m.storeOffset(id, x)
 		}
@@ -114,7 +121,7 @@ func (g *consumerGroup) mayCommit(m *Machine, by commitBy) (func(string, int32) 
 		return nil, refuse(errcode.UnknownMember, "%q is no member of the group", by.member)
 	case !by.transactional && x.classic == nil && by.legacy:
 		return nil, refuse(errcode.Unimplemented, "members of the next-generation protocol commit by OffsetCommit version 9 or later")
-	case by.epoch == x.epoch:
+	case by.epoch == x.epoch && !by.each:
 		return nil, nil
 	case x.classic != nil:
 		return nil, illegalGeneration(by.epoch, x.epoch)

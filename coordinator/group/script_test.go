@@ -92,8 +92,8 @@ func (s *script) step(e shard.Event) string {
 //	sync   member=M gen=N [instance=] [assign=M=WHAT,…] [type=] [protocol=]
 //	beat   member=M gen=N [instance=]
 //	leave  M … | @INSTANCE … | M@INSTANCE
-//	hb     member=M epoch=N [topics=a,b] [regex=] [owned=t-0,… | owned=] [instance=] [rack=] [assignor=] [rebalance=] [legacy]
-//	commit [member= gen= instance= legacy keep=MS] t-0=OFFSET[/EPOCH][/METADATA] …
+//	hb     member=M epoch=N [topics=a,b] [regex=] [owned=t-0,… | owned=] [instance=] [rack=] [assignor=] [rebalance=] [stream= [takes-over]] [legacy]
+//	commit [member= gen= instance= legacy each keep=MS] t-0=OFFSET[/EPOCH][/METADATA] …
 //	fetch  [member= epoch= stable] t-0 … | all
 //	forget t-0 …            describe            delete
 //	txn    pid=P/E [add] [member= gen= instance=] t-0=OFFSET …
@@ -192,7 +192,7 @@ func (s *script) request(label, verb string, f []string) string {
 		return s.ask(label, s.heartbeat(group, o))
 	case "commit":
 		q := &coordinatorv1.CommitOffsetsRequest{
-			GroupId: group, MemberId: member, InstanceId: instance, Generation: s.number(o.or("gen", "-1")), Legacy: o.has("legacy"), Offsets: s.offsets(f[1:]),
+			GroupId: group, MemberId: member, InstanceId: instance, Generation: s.number(o.or("gen", "-1")), Legacy: o.has("legacy"), Each: o.has("each"), Offsets: s.offsets(f[1:]),
 		}
 		for _, x := range q.Offsets {
 			x.RetentionMs = int64(s.number(o.or("keep", "-1")))
@@ -222,6 +222,7 @@ func (s *script) heartbeat(group string, o options) *coordinatorv1.HeartbeatMemb
 	q := &coordinatorv1.HeartbeatMemberRequest{
 		GroupId: group, MemberId: s.member(o.one("member")), MemberEpoch: s.number(o.one("epoch")), ClientId: "c", ClientHost: "h", Legacy: o.has("legacy"),
 		RebalanceTimeoutMs: -1, InstanceId: o.maybe("instance"), RackId: o.maybe("rack"), ServerAssignor: o.maybe("assignor"),
+		StreamId: o.maybe("stream"), TakeOver: o.has("takes-over"),
 	}
 	joins := q.GetMemberEpoch() == 0
 	if r := o.maybe("rebalance"); r != nil {

@@ -143,6 +143,9 @@ func (s *script) record(r journal.Record) string {
 			if v.GetClassic() != nil {
 				text += " classic"
 			}
+			if v.GetStreamId() != "" {
+				text += " stream=" + v.GetStreamId()
+			}
 			return text
 		},
 		kindTarget: func() string {

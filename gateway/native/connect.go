@@ -30,6 +30,7 @@ func (s *Server) RegisterConnect(server *connect.Server) {
 	moldauv1connect.RegisterTransactionServiceHandler(server, s)
 	moldauv1connect.RegisterOffsetServiceHandler(server, s)
 	moldauv1connect.RegisterGroupServiceHandler(server, s)
+	moldauv1connect.RegisterConsumeServiceHandler(server, connectConsume{s})
 }
 
 type connectProduce struct{ *Server }
@@ -47,6 +48,13 @@ type connectRead struct{ *Server }
 // Read hides the Server's own method of that name.
 func (c connectRead) Read(ctx context.Context, req *moldauv1.ReadRequest, stream moldauv1connect.ReadServiceReadServerStream) error {
 	return c.Server.Read(ctx, req, stream.Send)
+}
+
+type connectConsume struct{ *Server }
+
+// Consume hides the Server's own method of that name.
+func (c connectConsume) Consume(ctx context.Context, req *moldauv1.ConsumeRequest, stream moldauv1connect.ConsumeServiceConsumeServerStream) error {
+	return c.Server.Consume(ctx, req, stream.Send)
 }
 
 // ConnectInterceptor does for Connect what services/transport does for

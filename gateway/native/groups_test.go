@@ -23,6 +23,7 @@ type groups struct {
 	machine *group.Machine
 	tickets shard.Ticket
 
+	gone errFlag // while it cannot be reached
 	// before, where set, may fail a call.
 	before func(request any) error
 }
@@ -51,6 +52,9 @@ func (g *groups) step(e shard.Event) shard.Effects {
 
 // ask is for requests that are answered at once.
 func ask[A any](g *groups, request any) (*A, error) {
+	if err := g.gone.get(); err != nil {
+		return nil, err
+	}
 	if g.before != nil {
 		if err := g.before(request); err != nil {
 			return nil, err

@@ -15,6 +15,7 @@ func (s *Server) RegisterGRPC(r grpc.ServiceRegistrar) {
 	moldauv1.RegisterTransactionServiceServer(r, s.TransactionServer())
 	moldauv1.RegisterOffsetServiceServer(r, s.OffsetServer())
 	moldauv1.RegisterGroupServiceServer(r, s.GroupServer())
+	moldauv1.RegisterConsumeServiceServer(r, consumeServer{Server: s})
 }
 
 // TopicServer is the server as grpc-go and the REST face want it.
@@ -86,4 +87,14 @@ type readServer struct {
 // Read hides the Server's own method of that name.
 func (r readServer) Read(req *moldauv1.ReadRequest, stream grpc.ServerStreamingServer[moldauv1.ReadResponse]) error {
 	return r.Server.Read(stream.Context(), req, stream.Send)
+}
+
+type consumeServer struct {
+	moldauv1.UnsafeConsumeServiceServer
+	*Server
+}
+
+// Consume hides the Server's own method of that name.
+func (c consumeServer) Consume(req *moldauv1.ConsumeRequest, stream grpc.ServerStreamingServer[moldauv1.ConsumeResponse]) error {
+	return c.Server.Consume(stream.Context(), req, stream.Send)
 }

@@ -23,6 +23,7 @@ import (
 	"moldau.dev/coordinator/coordinatorclient"
 	"moldau.dev/gateway/guard"
 	"moldau.dev/gateway/routing"
+	"moldau.dev/gateway/token"
 	"moldau.dev/metadata/metadataclient"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/clock"
@@ -46,6 +47,9 @@ type Config struct {
 	MaxRequestBytes int
 	// MaxStreamPartitions bounds the partitions of one Read.
 	MaxStreamPartitions int
+	// TokenSecret signs tokens, TokenSecretBefore opens those that were signed
+	// before it was changed. All gateways of a cluster have the same.
+	TokenSecret, TokenSecretBefore string
 }
 
 // Deps are what a Server stands on.
@@ -77,6 +81,8 @@ type Server struct {
 	coordinators coordinatorclient.Coordinator
 	guard        *guard.Guard
 	txnLanes     *txnLanes
+	consumers    *consumers
+	tokens       *token.Signer
 
 	bytes   *semaphore.Weighted // of produces
 	reads   *semaphore.Weighted // of answers to readers
@@ -112,6 +118,7 @@ func NewServer(cfg Config, d Deps) (*Server, error) {
 	if s.coordinators = d.Coordinators; s.coordinators == nil {
 		s.coordinators = noCoordinators{}
 	}
+	s.consumers, s.tokens = s.newConsumers(), token.NewSigner(cfg.TokenSecret, cfg.TokenSecretBefore)
 	s.guard, s.txnLanes = guard.New(s.coordinators, d.Clock), &txnLanes{s: s, byKey: map[txnKey]*txnLane{}}
 	return s, nil
 }
@@ -136,6 +143,7 @@ func (s *Server) Close() {
 	s.end()
 	s.lanes.wg.Wait()
 	s.txnLanes.wg.Wait()
+	s.consumers.wg.Wait()
 }
 
 func (s *Server) origin() *moldauv1.Origin { return s.originAt(0) }

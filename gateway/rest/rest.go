@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -75,6 +76,7 @@ func NewHandler(s *native.Server, o Options) (http.Handler, error) {
 		moldauv1.RegisterOffsetServiceHandlerServer(ctx, mux, s.OffsetServer()),
 		moldauv1.RegisterGroupServiceHandlerServer(ctx, mux, s.GroupServer()),
 		moldauv1.RegisterReadServiceHandlerClient(ctx, mux, inProcess{s}),
+		moldauv1.RegisterConsumeServiceHandlerClient(ctx, mux, inProcess{s}),
 	} {
 		if err != nil {
 			return nil, fmt.Errorf("register REST routes: %w", err)
@@ -104,7 +106,7 @@ func guard(next http.Handler, o Options) http.Handler {
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, o.MaxBytes)
 		ctx := r.Context()
-		if r.URL.Path != ReadPath {
+		if !Streams(r.URL.Path) {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, o.Deadline)
 			defer cancel()
@@ -113,8 +115,11 @@ func guard(next http.Handler, o Options) http.Handler {
 	})
 }
 
-// ReadPath is the one stream.
-const ReadPath = "/v1/read"
+// Streams tells whether a path is that of a stream: Read or Consume.
+func Streams(path string) bool {
+	group, consumes := strings.CutSuffix(path, ":consume")
+	return path == "/v1/read" || consumes && strings.HasPrefix(group, "/v1/groups/")
+}
 
 func tooLarge(limit int64) *errcode.Error {
 	return errcode.New(errcode.RecordTooLarge, "the body has more than %d bytes", limit)

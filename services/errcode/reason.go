@@ -106,6 +106,7 @@ const (
 	StaleNodeEpoch             Reason = "STALE_NODE_EPOCH"
 	FeatureUpdateFailed        Reason = "FEATURE_UPDATE_FAILED"
 	InvalidToken               Reason = "INVALID_TOKEN"
+	StreamTakenOver            Reason = "STREAM_TAKEN_OVER"
 )
 
 // Faces are how one reason looks to each kind of caller.
@@ -215,6 +216,7 @@ var table = []Faces{
 	{StaleNodeEpoch, codes.FailedPrecondition, http.StatusConflict, 77, "STALE_BROKER_EPOCH", no, "Register the node again."},
 	{FeatureUpdateFailed, codes.FailedPrecondition, http.StatusConflict, 96, "FEATURE_UPDATE_FAILED", no, "Use a level that all services support."},
 	{InvalidToken, codes.InvalidArgument, http.StatusBadRequest, 42, "INVALID_REQUEST", no, "Use a token as it was given, with the same group or request."},
+	{StreamTakenOver, codes.FailedPrecondition, http.StatusConflict, 110, "FENCED_MEMBER_EPOCH", no, "Another stream goes on as the member; stop this one."},
 }
 
 var byReason = func() map[Reason]*Faces {

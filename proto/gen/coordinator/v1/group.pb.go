@@ -1022,7 +1022,15 @@ type HeartbeatMemberRequest struct {
 	// Client host, for people.
 	ClientHost string `protobuf:"bytes,11,opt,name=client_host,json=clientHost,proto3" json:"client_host,omitempty"`
 	// The request is of version 0, whose members may come without an id.
-	Legacy        bool `protobuf:"varint,12,opt,name=legacy,proto3" json:"legacy,omitempty"`
+	Legacy bool `protobuf:"varint,12,opt,name=legacy,proto3" json:"legacy,omitempty"`
+	// The stream that speaks for the member, where it is one of moldau.v1; absent
+	// from Kafka's clients, and from who asks about the member beside its stream.
+	// A stream that is not the member's present one is refused with
+	// STREAM_TAKEN_OVER, whose metadata has the present one's id as `stream_id`.
+	// The epoch of one that is need not be the newest: the answer tells it.
+	StreamId *string `protobuf:"bytes,13,opt,name=stream_id,json=streamId,proto3,oneof" json:"stream_id,omitempty"`
+	// The stream is the member's from now on.
+	TakeOver      bool `protobuf:"varint,14,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1137,6 +1145,20 @@ func (x *HeartbeatMemberRequest) GetClientHost() string {
 func (x *HeartbeatMemberRequest) GetLegacy() bool {
 	if x != nil {
 		return x.Legacy
+	}
+	return false
+}
+
+func (x *HeartbeatMemberRequest) GetStreamId() string {
+	if x != nil && x.StreamId != nil {
+		return *x.StreamId
+	}
+	return ""
+}
+
+func (x *HeartbeatMemberRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
 	}
 	return false
 }
@@ -1261,7 +1283,9 @@ type HeartbeatMemberResponse struct {
 	// How often to send heartbeats, in milliseconds.
 	HeartbeatIntervalMs int32 `protobuf:"varint,3,opt,name=heartbeat_interval_ms,json=heartbeatIntervalMs,proto3" json:"heartbeat_interval_ms,omitempty"`
 	// What it shall hold; absent is unchanged.
-	Assignment    *Ownership `protobuf:"bytes,4,opt,name=assignment,proto3" json:"assignment,omitempty"`
+	Assignment *Ownership `protobuf:"bytes,4,opt,name=assignment,proto3" json:"assignment,omitempty"`
+	// The member's epoch before this request; 0 for a new member.
+	EpochBefore   int32 `protobuf:"varint,5,opt,name=epoch_before,json=epochBefore,proto3" json:"epoch_before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1322,6 +1346,13 @@ func (x *HeartbeatMemberResponse) GetAssignment() *Ownership {
 		return x.Assignment
 	}
 	return nil
+}
+
+func (x *HeartbeatMemberResponse) GetEpochBefore() int32 {
+	if x != nil {
+		return x.EpochBefore
+	}
+	return 0
 }
 
 // Offset is one committed offset.
@@ -1450,7 +1481,10 @@ type CommitOffsetsRequest struct {
 	// The caller is older than OffsetCommit version 9: a group that is not there
 	// is an ILLEGAL_GENERATION to it, and members of the next-generation protocol
 	// may not use it.
-	Legacy        bool `protobuf:"varint,6,opt,name=legacy,proto3" json:"legacy,omitempty"`
+	Legacy bool `protobuf:"varint,6,opt,name=legacy,proto3" json:"legacy,omitempty"`
+	// A member commits what it holds: another partition has an error of its own,
+	// and does not keep the others from being stored.
+	Each          bool `protobuf:"varint,7,opt,name=each,proto3" json:"each,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1523,6 +1557,13 @@ func (x *CommitOffsetsRequest) GetOffsets() []*Offset {
 func (x *CommitOffsetsRequest) GetLegacy() bool {
 	if x != nil {
 		return x.Legacy
+	}
+	return false
+}
+
+func (x *CommitOffsetsRequest) GetEach() bool {
+	if x != nil {
+		return x.Each
 	}
 	return false
 }
@@ -2703,7 +2744,7 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x02 \x03(\x05R\n" +
-	"partitions\"\xb0\x04\n" +
+	"partitions\"\xfd\x04\n" +
 	"\x16HeartbeatMemberRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12!\n" +
@@ -2719,11 +2760,15 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	" \x01(\tR\bclientId\x12\x1f\n" +
 	"\vclient_host\x18\v \x01(\tR\n" +
 	"clientHost\x12\x16\n" +
-	"\x06legacy\x18\f \x01(\bR\x06legacyB\x0e\n" +
+	"\x06legacy\x18\f \x01(\bR\x06legacy\x12 \n" +
+	"\tstream_id\x18\r \x01(\tH\x03R\bstreamId\x88\x01\x01\x12\x1b\n" +
+	"\ttake_over\x18\x0e \x01(\bR\btakeOverB\x0e\n" +
 	"\f_instance_idB\n" +
 	"\n" +
 	"\b_rack_idB\x12\n" +
-	"\x10_server_assignor\"j\n" +
+	"\x10_server_assignorB\f\n" +
+	"\n" +
+	"_stream_id\"j\n" +
 	"\fSubscription\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1d\n" +
 	"\n" +
@@ -2733,14 +2778,15 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\tOwnership\x12O\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2/.moldau.internal.coordinator.v1.TopicPartitionsR\n" +
-	"partitions\"\xd8\x01\n" +
+	"partitions\"\xfb\x01\n" +
 	"\x17HeartbeatMemberResponse\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12!\n" +
 	"\fmember_epoch\x18\x02 \x01(\x05R\vmemberEpoch\x122\n" +
 	"\x15heartbeat_interval_ms\x18\x03 \x01(\x05R\x13heartbeatIntervalMs\x12I\n" +
 	"\n" +
 	"assignment\x18\x04 \x01(\v2).moldau.internal.coordinator.v1.OwnershipR\n" +
-	"assignment\"\xf7\x01\n" +
+	"assignment\x12!\n" +
+	"\fepoch_before\x18\x05 \x01(\x05R\vepochBefore\"\xf7\x01\n" +
 	"\x06Offset\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x1c\n" +
@@ -2749,7 +2795,7 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\fleader_epoch\x18\x05 \x01(\x05R\vleaderEpoch\x12\x1a\n" +
 	"\bmetadata\x18\x06 \x01(\tR\bmetadata\x12!\n" +
 	"\fretention_ms\x18\a \x01(\x03R\vretentionMs\x12$\n" +
-	"\x0ecommit_time_ms\x18\b \x01(\x03R\fcommitTimeMs\"\xe9\x01\n" +
+	"\x0ecommit_time_ms\x18\b \x01(\x03R\fcommitTimeMs\"\xfd\x01\n" +
 	"\x14CommitOffsetsRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x1e\n" +
 	"\n" +
@@ -2759,7 +2805,8 @@ const file_moldau_internal_coordinator_v1_group_proto_rawDesc = "" +
 	"\vinstance_id\x18\x04 \x01(\tR\n" +
 	"instanceId\x12@\n" +
 	"\aoffsets\x18\x05 \x03(\v2&.moldau.internal.coordinator.v1.OffsetR\aoffsets\x12\x16\n" +
-	"\x06legacy\x18\x06 \x01(\bR\x06legacy\"Z\n" +
+	"\x06legacy\x18\x06 \x01(\bR\x06legacy\x12\x12\n" +
+	"\x04each\x18\a \x01(\bR\x04each\"Z\n" +
 	"\x15CommitOffsetsResponse\x12A\n" +
 	"\x06errors\x18\x01 \x03(\v2).moldau.internal.coordinator.v1.PartErrorR\x06errors\"\x87\x01\n" +
 	"\x13FetchOffsetsRequest\x12I\n" +

@@ -544,7 +544,9 @@ type ConsumerMemberRecord struct {
 	// Assignor that it asks for, or empty.
 	ServerAssignor string `protobuf:"bytes,8,opt,name=server_assignor,json=serverAssignor,proto3" json:"server_assignor,omitempty"`
 	// What a member has that speaks the classic protocol; absent for others.
-	Classic       *ClassicSide `protobuf:"bytes,9,opt,name=classic,proto3" json:"classic,omitempty"`
+	Classic *ClassicSide `protobuf:"bytes,9,opt,name=classic,proto3" json:"classic,omitempty"`
+	// Stream of moldau.v1 that speaks for it, or empty.
+	StreamId      string `protobuf:"bytes,10,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +642,13 @@ func (x *ConsumerMemberRecord) GetClassic() *ClassicSide {
 		return x.Classic
 	}
 	return nil
+}
+
+func (x *ConsumerMemberRecord) GetStreamId() string {
+	if x != nil {
+		return x.StreamId
+	}
+	return ""
 }
 
 // ClassicSide is what a consumer group keeps of a member that speaks the
@@ -936,7 +945,7 @@ const file_moldau_internal_coordinator_v1_group_journal_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x05R\x05epoch\x12)\n" +
 	"\x10assignment_epoch\x18\x02 \x01(\x05R\x0fassignmentEpoch\x12\x1f\n" +
 	"\vtopics_hash\x18\x03 \x01(\x06R\n" +
-	"topicsHash\"\xde\x02\n" +
+	"topicsHash\"\xfb\x02\n" +
 	"\x14ConsumerMemberRecord\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x17\n" +
@@ -948,7 +957,9 @@ const file_moldau_internal_coordinator_v1_group_journal_proto_rawDesc = "" +
 	"\x06topics\x18\x06 \x03(\tR\x06topics\x12\x14\n" +
 	"\x05regex\x18\a \x01(\tR\x05regex\x12'\n" +
 	"\x0fserver_assignor\x18\b \x01(\tR\x0eserverAssignor\x12E\n" +
-	"\aclassic\x18\t \x01(\v2+.moldau.internal.coordinator.v1.ClassicSideR\aclassic\"\x83\x01\n" +
+	"\aclassic\x18\t \x01(\v2+.moldau.internal.coordinator.v1.ClassicSideR\aclassic\x12\x1b\n" +
+	"\tstream_id\x18\n" +
+	" \x01(\tR\bstreamId\"\x83\x01\n" +
 	"\vClassicSide\x12,\n" +
 	"\x12session_timeout_ms\x18\x01 \x01(\x05R\x10sessionTimeoutMs\x12F\n" +
 	"\tprotocols\x18\x02 \x03(\v2(.moldau.internal.coordinator.v1.ProtocolR\tprotocols\"_\n" +

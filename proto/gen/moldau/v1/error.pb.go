@@ -204,6 +204,8 @@ const (
 	ErrorReason_ERROR_REASON_FEATURE_UPDATE_FAILED ErrorReason = 86
 	// The token is not one that this cluster gave.
 	ErrorReason_ERROR_REASON_INVALID_TOKEN ErrorReason = 87
+	// Another stream goes on as the member.
+	ErrorReason_ERROR_REASON_STREAM_TAKEN_OVER ErrorReason = 88
 )
 
 // Enum value maps for ErrorReason.
@@ -297,6 +299,7 @@ var (
 		85: "ERROR_REASON_STALE_NODE_EPOCH",
 		86: "ERROR_REASON_FEATURE_UPDATE_FAILED",
 		87: "ERROR_REASON_INVALID_TOKEN",
+		88: "ERROR_REASON_STREAM_TAKEN_OVER",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                      0,
@@ -387,6 +390,7 @@ var (
 		"ERROR_REASON_STALE_NODE_EPOCH":                 85,
 		"ERROR_REASON_FEATURE_UPDATE_FAILED":            86,
 		"ERROR_REASON_INVALID_TOKEN":                    87,
+		"ERROR_REASON_STREAM_TAKEN_OVER":                88,
 	}
 )
 
@@ -421,7 +425,7 @@ var File_moldau_v1_error_proto protoreflect.FileDescriptor
 
 const file_moldau_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x15moldau/v1/error.proto\x12\tmoldau.v1*\xbd\x19\n" +
+	"\x15moldau/v1/error.proto\x12\tmoldau.v1*\xe1\x19\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12!\n" +
@@ -511,7 +515,8 @@ const file_moldau_v1_error_proto_rawDesc = "" +
 	"\x19ERROR_REASON_UNKNOWN_NODE\x10T\x12!\n" +
 	"\x1dERROR_REASON_STALE_NODE_EPOCH\x10U\x12&\n" +
 	"\"ERROR_REASON_FEATURE_UPDATE_FAILED\x10V\x12\x1e\n" +
-	"\x1aERROR_REASON_INVALID_TOKEN\x10WB\x89\x01\n" +
+	"\x1aERROR_REASON_INVALID_TOKEN\x10W\x12\"\n" +
+	"\x1eERROR_REASON_STREAM_TAKEN_OVER\x10XB\x89\x01\n" +
 	"\rcom.moldau.v1B\n" +
 	"ErrorProtoP\x01Z'moldau.dev/proto/gen/moldau/v1;moldauv1\xa2\x02\x03MXX\xaa\x02\tMoldau.V1\xca\x02\tMoldau\\V1\xe2\x02\x15Moldau\\V1\\GPBMetadata\xea\x02\n" +
 	"Moldau::V1b\x06proto3"
