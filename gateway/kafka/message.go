@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -79,7 +80,9 @@ func (req *request) decode(into kmsg.Request) error {
 		return err
 	}
 	into.SetVersion(req.version)
-	if err := into.ReadFrom(req.body); err != nil {
+	// A copy: the codec's byte fields lie in what it reads, coordinators keep
+	// them, and the frame's buffer goes to the next request.
+	if err := into.ReadFrom(bytes.Clone(req.body)); err != nil {
 		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	return nil
