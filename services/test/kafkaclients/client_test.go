@@ -36,6 +36,8 @@ type client struct {
 	copy func(t *testing.T, c *testcluster.Cluster, from, to, group string, count int)
 	// groupsOnly is set where it cannot read without a group.
 	groupsOnly bool
+	// blind is set where it hands out aborted records and markers like others.
+	blind bool
 }
 
 func (c client) knows(codec string) bool { return slices.Contains(c.codecs, codec) }
@@ -45,7 +47,11 @@ var allCodecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 // forever is more records than any test has.
 const forever = 1 << 30
 
-var clients = []client{kcat(), scripted("confluent", python("confluent_client.py"), allCodecs), scripted("kafka-python", python("kafka_python_client.py"), allCodecs), kafkajs(), javaConsole(), grpcClient()}
+var clients = []client{
+	kcat(), scripted("confluent", python("confluent_client.py"), allCodecs), scripted("confluent-go", goProgram("confluent"), allCodecs),
+	scripted("kafka-python", python("kafka_python_client.py"), allCodecs), scripted("sarama", goProgram("sarama"), allCodecs), kafkaGo(),
+	kafkajs(), javaConsole(), grpcClient(),
+}
 
 func kcat() client {
 	kcat := program{"kcat", "-X", "isolation.level=read_committed"}
@@ -88,6 +94,12 @@ func scripted(name string, p program, codecs []string) client {
 			p.run(t, "", "copy", c.KafkaAddr(), from, to, group, strconv.Itoa(count))
 		},
 	}
+}
+
+func kafkaGo() client {
+	c := scripted("kafka-go", goProgram("kafka-go"), allCodecs)
+	c.transact, c.copy, c.blind = nil, nil, true
+	return c
 }
 
 func kafkajs() client {

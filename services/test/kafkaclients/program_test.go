@@ -69,3 +69,6 @@ func node(script string) program {
 	}
 	return program{"env", "NODE_PATH=" + modules, "KAFKAJS_NO_PARTITIONER_WARNING=1", "node", filepath.Join("testdata", script)}
 }
+
+// goProgram is one of the module in go/.
+func goProgram(name string) program { return program{filepath.Join(tools, "go", name)} }
