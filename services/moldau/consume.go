@@ -19,6 +19,7 @@ const (
 )
 
 type consumeFlags struct {
+	group      string
 	from       string
 	records    int64
 	untilEnd   bool
@@ -40,15 +41,30 @@ A file that went through produce comes out byte for byte, whatever its bytes,
 save that its last line gets a newline if it had none. Order holds within a
 partition.
 
-With -o jsonl each record is a line of JSON that produce -i jsonl reads back.`,
+With -o jsonl each record is a line of JSON that produce -i jsonl reads back.
+
+With --group the topics are shared among the members of the group, Kafka's
+consumers among them, and reading goes on where the group has come to: what was
+written to stdout is committed, and leaving (Ctrl-C, -n, --until-end) gives the
+share to the others at once. A record comes again only where this ends before it
+could commit.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.completeTopics(many),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req, err := f.request(args)
+			show, err := f.printer()
 			if err != nil {
 				return err
 			}
-			show, err := f.printer()
+			if cmd.Flags().Changed("group") {
+				req, err := f.groupRequest(args)
+				if err != nil {
+					return err
+				}
+				return c.stream(cmd, func(ctx context.Context, g *stubs) error {
+					return g.consumeShare(ctx, req, &f, cmd.OutOrStdout(), show)
+				})
+			}
+			req, err := f.request(args)
 			if err != nil {
 				return err
 			}
@@ -58,6 +74,7 @@ With -o jsonl each record is a line of JSON that produce -i jsonl reads back.`,
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVarP(&f.group, "group", "g", "", "read as a member of this group; --from then says where a group begins that has not read a partition, start where it says nothing")
 	flags.StringVar(&f.from, "from", "", "start, end, OFFSET, -N (N before the end) or @TIME (RFC 3339, epoch ms, or @-1h); the default is end, and start with --until-end")
 	flags.Int64VarP(&f.records, "records", "n", 0, "stop after so many records; 0 means never")
 	flags.BoolVar(&f.untilEnd, "until-end", false, "stop at the end that the topics have now")
@@ -67,6 +84,9 @@ With -o jsonl each record is a line of JSON that produce -i jsonl reads back.`,
 	flags.BoolVar(&f.text, "text", false, "with -o jsonl: bytes that are text as text, in keyText and valueText, and only others as base64")
 	flags.StringVarP(&f.template, "format", "f", "", `template, as kcat's: key %k, value %v, their lengths %K %S, offset %o, partition %p, topic %t, ms since 1970 %T, headers %h; such as '%o %v\n'`)
 	complete(cmd, "output", "value", "jsonl", "template")
+	_ = cmd.RegisterFlagCompletionFunc("group", func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return c.completeGroups(cmd, nil, prefix)
+	})
 	complete(cmd, "from", "start", "end", "@-1h", "-10")
 	return cmd
 }
