@@ -3,6 +3,7 @@ package storagenode
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"moldau.dev/services/errcode"
@@ -36,6 +37,9 @@ func (s *Service) Append(ctx context.Context, req *storageclient.AppendRequest) 
 		pending[i] = s.appendOne(&req.Partitions[i], req.Acks, &resp.Results[i])
 	}
 	if req.Acks == storageclient.AcksAll {
+		if req.Ordered != nil && placed(resp.Results) {
+			req.Ordered()
+		}
 		for i := range pending {
 			if err := pending[i].wait(ctx); err != nil {
 				resp.Results[i] = failedAppend(err)
@@ -44,6 +48,11 @@ func (s *Service) Append(ctx context.Context, req *storageclient.AppendRequest) 
 	}
 	s.metrics.append.Observe(s.clock.Since(start).Seconds())
 	return resp, nil
+}
+
+// placed tells whether all batches are in the log.
+func placed(results []storageclient.AppendResult) bool {
+	return !slices.ContainsFunc(results, func(r storageclient.AppendResult) bool { return r.Err != nil || r.VerifyGuard != 0 })
 }
 
 // pendingAppend is a batch in the log that may not be answered yet.

@@ -35,6 +35,9 @@ func newAppending(txn *Transaction, req *storageclient.AppendRequest) *appending
 // try appends what is left, with the guards that are confirmed.
 func (a *appending) try(ctx context.Context, node storageclient.Storage) error {
 	req := &storageclient.AppendRequest{Acks: a.req.Acks, Partitions: make([]storageclient.AppendPartition, len(a.left))}
+	if len(a.left) == len(a.req.Partitions) {
+		req.Ordered = a.req.Ordered
+	}
 	for j, i := range a.left {
 		copy(a.req.Partitions[i].Batch, a.headers[i][:])
 		req.Partitions[j] = a.req.Partitions[i]

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -27,6 +28,9 @@ import (
 // Batches stay as they came, in the frame. A batch with a producer id is
 // appended once however often it is sent, so it is tried again where a node
 // did not answer; others are not.
+//
+// While a batch waits for replicas or a disk, the next request is read, if the
+// leader is in this process: what it appends comes after.
 //
 // Where a leader moved while a request was under way, the answer names the new
 // one (KIP-951). Batches of a transaction are appended once its coordinator has
@@ -121,7 +125,26 @@ func produce(c *conn, ctx context.Context, req *request) (*response, error) {
 	}
 	p.check(c.s.meta.View(), req.version)
 	p.checkTransaction(c.s, req.version)
-	p.append(ctx, c.s)
+	ordered, appended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(appended)
+		defer c.caught()
+		p.append(ctx, c.s, sync.OnceFunc(func() { close(ordered) }))
+	}()
+	select {
+	case <-ordered:
+		return &response{later: func() (*response, error) {
+			<-appended
+			return p.answer(c, req)
+		}}, nil
+	case <-appended:
+		c.settle()
+		return p.answer(c, req)
+	}
+}
+
+// answer makes the answer to what was appended, or was not.
+func (p *produced) answer(c *conn, req *request) (*response, error) {
 	p.translate(req.version)
 	c.use(quota.ProducerBytes, len(req.frame.b))
 	if p.acks != 0 {

@@ -30,11 +30,13 @@ const (
 
 // conn is one client. Its goroutine reads a request, serves it and writes the
 // response before it reads the next one: Kafka's order, which clients rely on.
+// Only what is appended already may be answered later; see unanswered.
 type conn struct {
 	s    *Server
 	net  net.Conn
 	in   *bufio.Reader
-	busy atomic.Bool // a request is under way
+	busy atomic.Int32 // requests under way
+	unanswered
 
 	client   string        // client id of the request under way
 	throttle time.Duration // how long the client waits after its answer
@@ -47,18 +49,23 @@ func newConn(s *Server, nc net.Conn) *conn {
 // serve runs until the client goes, breaks the protocol or is sent away.
 func (c *conn) serve() {
 	defer c.net.Close() //nolint:errcheck // there is nobody to tell
-	defer func() {
-		if p := recover(); p != nil {
-			c.s.metrics.closed.WithLabelValues("panic").Inc()
-			c.s.log.Error("a Kafka request ended in a panic", telemetry.Peer(c.peer()),
-				telemetry.Err(fmt.Errorf("%v\n%s", p, debug.Stack())))
-		}
-	}()
+	defer c.end()
+	defer c.caught()
 	for {
 		if err := c.once(); err != nil {
 			c.left(err)
 			return
 		}
+	}
+}
+
+// caught ends the connection of a request that panics, and no other.
+func (c *conn) caught() {
+	if p := recover(); p != nil {
+		c.s.metrics.closed.WithLabelValues("panic").Inc()
+		c.s.log.Error("a Kafka request ended in a panic", telemetry.Peer(c.peer()),
+			telemetry.Err(fmt.Errorf("%v\n%s", p, debug.Stack())))
+		_ = c.net.Close()
 	}
 }
 
@@ -89,20 +96,34 @@ func (c *conn) once() error {
 	if err != nil {
 		return err
 	}
-	c.busy.Store(true)
-	defer c.busy.Store(false)
+	c.busy.Add(1)
+	defer c.busy.Add(-1)
 	frame, err := c.readFrame(size)
 	if err != nil {
 		return err
 	}
-	defer frame.free()
 	req, err := parseRequest(frame)
 	if err != nil {
+		frame.free()
 		return err
 	}
-	c.client = req.clientID
+	if req.api.key != keyProduce || req.clientID != c.client {
+		c.settle()
+		c.client = req.clientID
+	}
 	start := c.s.clk.Now()
 	out, err := req.api.serve(c, c.s.life, req)
+	if out != nil && out.later != nil {
+		c.answerLater(later{req, start, out.later})
+		return nil
+	}
+	c.settle()
+	return c.answer(req, start, out, err)
+}
+
+// answer ends a request.
+func (c *conn) answer(req *request, start time.Time, out *response, err error) error {
+	defer req.frame.free()
 	if out != nil {
 		defer out.free()
 	}

@@ -94,6 +94,8 @@ type response struct {
 	head     []byte
 	batches  []insert
 	releases []func() // of what batches lie in
+
+	later func() (*response, error) // waits for the response that this stands for
 }
 
 // insert is a piece that follows the first `at` bytes of the head.

@@ -95,17 +95,18 @@ const (
 )
 
 // append sends each node its batches, and again what did not reach the leader.
-func (p *produced) append(ctx context.Context, s *Server) {
+// It calls ordered as AppendRequest.Ordered is called, if all go to one node.
+func (p *produced) append(ctx context.Context, s *Server, ordered func()) {
 	ctx, cancel := context.WithTimeout(ctx, min(max(p.timeout, leastTimeout), mostTimeout))
 	defer cancel()
-	p.appendThose(ctx, s, nil)
+	p.appendThose(ctx, s, nil, ordered)
 	if p.txn != nil {
-		p.appendThose(ctx, s, p.txn)
+		p.appendThose(ctx, s, p.txn, ordered)
 	}
 }
 
 // appendThose appends the batches of a transaction, or of none.
-func (p *produced) appendThose(ctx context.Context, s *Server, txn *guard.Transaction) {
+func (p *produced) appendThose(ctx context.Context, s *Server, txn *guard.Transaction, ordered func()) {
 	var ids []storageclient.PartitionID
 	var indexes []int
 	for i := range p.parts {
@@ -119,6 +120,9 @@ func (p *produced) appendThose(ctx context.Context, s *Server, txn *guard.Transa
 	part := func(i int) *producedPart { return &p.parts[indexes[i]] }
 	errs := s.ask(ctx, ids, func(i int) bool { return part(i).safe }, func(ctx context.Context, targets []target) error {
 		req := &storageclient.AppendRequest{Acks: acksOf[p.acks], Partitions: make([]storageclient.AppendPartition, len(targets))}
+		if len(targets) == len(p.parts) {
+			req.Ordered = ordered
+		}
 		for i := range targets {
 			one := part(targets[i].index)
 			copy(one.batch, one.header[:]) // a try before may have left its marks

@@ -259,7 +259,7 @@ func (s *Server) closeIdle() bool {
 	defer s.mu.Unlock()
 	all := true
 	for c := range s.conns {
-		if c.busy.Load() {
+		if c.busy.Load() > 0 {
 			all = false
 			continue
 		}

@@ -67,7 +67,8 @@ func (c *conn) mute() {
 	if c.throttle <= 0 {
 		return
 	}
-	c.busy.Store(false)
+	c.busy.Add(-1)
+	defer c.busy.Add(1)
 	c.s.metrics.throttled.Add(c.throttle.Seconds())
 	c.s.sleep(min(c.throttle, maxThrottle))
 	c.throttle = 0

@@ -60,6 +60,10 @@ const (
 type AppendRequest struct {
 	Partitions []AppendPartition
 	Acks       Acks
+	// Ordered, unless nil, is called at most once, by a node of this process, when
+	// all batches have their place in the log and are waited for: what is appended
+	// from then on comes after them. Not called where one was refused.
+	Ordered func()
 }
 
 // AppendPartition is one batch for one partition.

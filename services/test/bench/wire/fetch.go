@@ -90,8 +90,6 @@ func fetchAnswer(cfg config, b []byte) (next int64, bytes int, err error) {
 		at += 16 * int(aborted)
 	}
 	at += 4 + 4
-	bytes = int(binary.BigEndian.Uint32(b[at:]))
-	whole := 0
 	for rest := b[at+4:]; len(rest) > record.HeaderSize; {
 		h, err := record.ParseHeader(rest)
 		if err != nil {
@@ -100,7 +98,7 @@ func fetchAnswer(cfg config, b []byte) (next int64, bytes int, err error) {
 		if h.Size() > len(rest) {
 			break // the last may be cut off
 		}
-		next, whole, rest = h.NextOffset(), whole+h.Size(), rest[h.Size():]
+		next, bytes, rest = h.NextOffset(), bytes+h.Size(), rest[h.Size():]
 	}
-	return next, whole, nil
+	return next, bytes, nil
 }

@@ -24,7 +24,6 @@ type producing struct {
 	cfg        config
 	c          *conn
 	partitions []int
-	values     []byte
 	batch      []byte
 	head       []byte
 	producer   int64
