@@ -158,7 +158,9 @@ func (s *Service) Start(ctx context.Context) (err error) {
 	if err := s.meta.WaitRevision(ctx, 1); err != nil {
 		return errors.Join(fmt.Errorf("wait for metadata: %w", err), s.grpcLis.Close(), s.httpLis.Close(), s.kafkaLis.Close())
 	}
-	s.wg.Go(func() { s.serve("gRPC", func() error { return s.grpc.Serve(s.guarded(s.grpcLis)) }) })
+	s.wg.Go(func() {
+		s.serve("gRPC", func() error { return s.grpc.Serve(transport.Aged(s.guarded(s.grpcLis), s.clk)) })
+	})
 	s.wg.Go(func() { s.serve("HTTP", func() error { return s.http.Serve(s.guarded(s.httpLis)) }) })
 	s.wg.Go(func() { s.serve("Kafka", func() error { return s.kafka.Serve(s.kafkaLis) }) })
 	s.announcer = s.announce()

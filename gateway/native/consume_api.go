@@ -83,6 +83,8 @@ func (c *consuming) run(ctx context.Context, resumed bool) error {
 	}
 	beat := c.s.clk.NewTimer(c.s.cfg.HeartbeatInterval)
 	defer beat.Stop()
+	old := c.s.aged(ctx)
+	defer old.Stop()
 	for {
 		moved := c.s.meta.Changed() // before the view is looked at
 		if ended, err := c.follow(ctx); ended || err != nil {
@@ -117,7 +119,9 @@ func (c *consuming) run(ctx context.Context, resumed bool) error {
 			}
 			beat.Reset(c.s.cfg.HeartbeatInterval)
 		case <-c.s.polling.Done():
-			return c.reconnect("the gateway is draining")
+			return c.reconnect(draining)
+		case <-old.C():
+			return c.reconnect(aged)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

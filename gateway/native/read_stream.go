@@ -171,6 +171,8 @@ func (r *reading) run(ctx context.Context) error {
 	}
 	beat := r.s.clk.NewTimer(r.s.cfg.HeartbeatInterval)
 	defer beat.Stop()
+	old := r.s.aged(ctx)
+	defer old.Stop()
 	for {
 		changed := r.s.meta.Changed() // before the view is looked at
 		if err := r.follow(); err != nil {
@@ -199,7 +201,9 @@ func (r *reading) run(ctx context.Context) error {
 			}
 			beat.Reset(r.s.cfg.HeartbeatInterval)
 		case <-r.s.polling.Done():
-			return r.reconnect("the gateway is draining")
+			return r.reconnect(draining)
+		case <-old.C():
+			return r.reconnect(aged)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -11,6 +11,7 @@ import (
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
+	"moldau.dev/services/transport"
 	"moldau.dev/storage-node/storageclient"
 )
 
@@ -104,6 +105,23 @@ func (s *Server) newTail(send SendRead, frameBytes int32) (*tail, error) {
 	}
 	t.retry.Stop()
 	return t, nil
+}
+
+// Why streams end.
+const (
+	draining = "the gateway is draining"
+	aged     = "the connection is old: the next stream comes by another"
+)
+
+// aged returns a timer for when the streams of ctx's connection should end; one
+// that never fires where there is no such time.
+func (s *Server) aged(ctx context.Context) clock.Timer {
+	at, ages := transport.StreamsEnd(ctx)
+	timer := s.clk.NewTimer(max(at.Sub(s.clk.Now()), 0))
+	if !ages {
+		timer.Stop()
+	}
+	return timer
 }
 
 // close ends all polls. The context that they were launched with has ended.

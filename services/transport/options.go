@@ -46,9 +46,6 @@ const (
 
 	// HardStopAfter bounds GracefulStop.
 	HardStopAfter = 10 * time.Second
-
-	edgeConnectionAge      = 30 * time.Minute
-	edgeConnectionAgeGrace = 30 * time.Second
 )
 
 // grpc-go raises a client's keepalive time to at least 10 s, so a dead peer is
