@@ -58,6 +58,8 @@ type fetchPart struct {
 	next int64 // offset to read from
 	buf  []byte
 	own  *[]byte // pooled buffer that buf lies in
+	// slice is where the batches lie in place of buf.
+	slice commitlog.Slice
 	// aborted are the aborted transactions of what buf holds, perhaps more than
 	// once, as each read found them.
 	aborted []commitlog.Aborted
@@ -173,6 +175,7 @@ func (f *fetch) failedSince(part *fetchPart) error {
 }
 
 func (f *fetch) readPart(part *fetchPart) {
+	f.unslice(part)
 	bound := part.p.bound(f.req.ReadCommitted)
 	if part.next >= bound {
 		return
@@ -185,6 +188,9 @@ func (f *fetch) readPart(part *fetchPart) {
 		return
 	}
 	limit = max(limit, 1)
+	if f.sliced(part, bound, limit, first) {
+		return
+	}
 	if !f.grow(part, part.p.room(part.log, part.next, bound, limit)) {
 		return
 	}
@@ -351,8 +357,9 @@ func (f *fetch) response() *storageclient.FetchResponse {
 		part, out := &f.parts[i], &results[i]
 		if part.unsettled() {
 			part.err, part.buf = part.p.unsettled(), nil
+			f.unslice(part)
 		}
-		if part.err != nil && len(part.buf) == 0 {
+		if part.err != nil && len(part.buf) == 0 && part.slice.Size == 0 {
 			*out = storageclient.FetchResult{
 				Err: errcode.Of(part.err), HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, LeaderEpoch: -1,
 			}
@@ -360,11 +367,12 @@ func (f *fetch) response() *storageclient.FetchResponse {
 		}
 		stable := part.p.lastStable() // before the high watermark, which it never passes
 		*out = storageclient.FetchResult{
-			Batches: part.buf, HighWatermark: part.p.highWatermark.Load(), LastStableOffset: stable,
+			Batches: part.buf, Slice: part.place(), HighWatermark: part.p.highWatermark.Load(), LastStableOffset: stable,
 			LogStartOffset: part.log.StartOffset(), LeaderEpoch: part.r.leaderEpoch,
 			Aborted: part.abortedTransactions(), Diverging: part.diverging,
 		}
 		part.r.counters.fetched(part.buf)
+		part.r.counters.sliced(part.slice.Size, part.slice.Next-part.in.Offset)
 	}
 	return storageclient.NewFetchResponse(results, f.release)
 }
@@ -372,6 +380,7 @@ func (f *fetch) response() *storageclient.FetchResponse {
 // release gives the buffers and their share of the budget back.
 func (f *fetch) release() {
 	for i := range f.parts {
+		f.unslice(&f.parts[i])
 		if own := f.parts[i].own; own != nil {
 			readBuffers.put(own)
 			f.parts[i].own, f.parts[i].buf = nil, nil

@@ -85,6 +85,13 @@ func (c *topicCounters) appended(size, records int) {
 }
 
 // fetched counts whole batches.
+func (c *topicCounters) sliced(bytes, offsets int64) {
+	if bytes > 0 {
+		c.bytesOut.Add(float64(bytes))
+		c.recordsOut.Add(float64(offsets)) // nearly: compaction leaves gaps
+	}
+}
+
 func (c *topicCounters) fetched(batches []byte) {
 	if len(batches) == 0 {
 		return

@@ -22,7 +22,8 @@ import (
 // a client's last record is of another epoch than the log's, the answer is where
 // they part (KIP-595, 12 on). Committed reads end at the last stable offset and
 // come with what was aborted, by first offset; others with null. Batches go from
-// storage's buffers to the socket.
+// storage's buffers to the socket, or, many of them and where the leader is in
+// this process, straight from its files.
 //
 // Gaps: no reading from followers (KIP-392).
 func fetchAPI() api {
@@ -30,6 +31,8 @@ func fetchAPI() api {
 }
 
 const (
+	// readsZstd is the first version whose clients know the codec.
+	readsZstd     = 10
 	maxFetchBytes = 55 << 20 // fetch.max.bytes
 	maxFetchWait  = 10 * time.Minute
 	// fetchPatience is how long a Fetch looks for leaders that are not where
@@ -219,7 +222,7 @@ func (s *Server) fetch(ctx context.Context, f *fetched, parts []*fetchPart) (rel
 	p := poll{s: s, f: f, parts: readable}
 	p.run(ctx)
 	for _, part := range readable {
-		if f.version < 10 && part.code == 0 && holdsZstd(part.result.Batches) {
+		if f.version < readsZstd && part.code == 0 && holdsZstd(part.result.Batches) {
 			part.fail(kerr.UnsupportedCompressionType.Code)
 		}
 	}
@@ -286,7 +289,7 @@ func (f *fetched) response(req *request, code int16, session int32, parts []*fet
 	w := req.newResponse()
 	size := 0
 	for _, p := range parts {
-		size += len(p.result.Batches)
+		size += p.result.Size()
 	}
 	f.c.use(quota.ConsumerBytes, size)
 	w.int32(f.c.throttleMillis())
@@ -346,10 +349,13 @@ func (f *fetched) writePart(w *writer, p *fetchPart, batches []insert) []insert 
 	if f.version >= 11 {
 		w.int32(-1) // preferred read replica
 	}
-	w.bytesLength(len(r.Batches))
-	if len(r.Batches) > copiedBytes {
-		batches = append(batches, insert{len(w.b), r.Batches})
-	} else {
+	w.bytesLength(r.Size())
+	switch {
+	case r.Slice.Size > 0:
+		batches = append(batches, insert{at: len(w.b), slice: r.Slice})
+	case len(r.Batches) > copiedBytes:
+		batches = append(batches, insert{at: len(w.b), piece: r.Batches})
+	default:
 		w.b = append(w.b, r.Batches...)
 	}
 	switch {

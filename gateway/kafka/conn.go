@@ -223,18 +223,3 @@ func (c *conn) readPart(b []byte) error {
 	_, err := io.ReadFull(c.in, b)
 	return err
 }
-
-// send writes a response, its parts by writev.
-func (c *conn) send(out *response) error {
-	for left := out.parts(); len(left) > 0; {
-		if err := c.net.SetWriteDeadline(c.s.clk.Now().Add(partTimeout)); err != nil {
-			return err
-		}
-		n, err := left.WriteTo(c.net)
-		c.s.metrics.sent.Add(float64(n))
-		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
-			return err
-		}
-	}
-	return nil
-}

@@ -104,10 +104,10 @@ func (p *poll) read(ctx context.Context) {
 func (g *pollGroup) fit(limit int) {
 	g.size = 0
 	for _, part := range g.parts {
-		if g.size+len(part.result.Batches) > limit {
-			part.result.Batches = nil
+		if g.size+part.result.Size() > limit {
+			part.drop()
 		}
-		g.size += len(part.result.Batches)
+		g.size += part.result.Size()
 	}
 }
 
@@ -142,6 +142,7 @@ func (g *pollGroup) request(f *fetched, minBytes, maxBytes int, wait time.Durati
 	req := &storageclient.FetchRequest{
 		Partitions: make([]storageclient.FetchPartition, len(g.parts)), MinBytes: minBytes, MaxBytes: maxBytes,
 		MaxWaitMs: int32(wait.Milliseconds()), ReadCommitted: f.committed,
+		Slices: f.version >= readsZstd && f.c.sendsFiles(),
 	}
 	for i, part := range g.parts {
 		req.Partitions[i] = storageclient.FetchPartition{
@@ -164,7 +165,7 @@ func (p *poll) ask(ctx context.Context, g *pollGroup, minBytes, maxBytes int, wa
 			continue
 		}
 		part.take(&g.resp.Results[i])
-		g.size += len(part.result.Batches)
+		g.size += part.result.Size()
 	}
 	if g.resp != nil {
 		p.releases = append(p.releases, g.resp.Release)
@@ -238,6 +239,11 @@ func (p *poll) release() {
 	}
 	p.releases = nil
 	for _, part := range p.parts {
-		part.result.Batches = nil
+		part.drop()
 	}
+}
+
+// drop gives none of the batches.
+func (p *fetchPart) drop() {
+	p.result.Batches, p.result.Slice = nil, storageclient.FileSlice{}
 }

@@ -199,7 +199,7 @@ func (sess *session) changed(all bool) []*fetchPart {
 	}
 	var out []*fetchPart
 	for _, p := range sess.parts {
-		if len(p.result.Batches) > 0 || p.code != 0 || p.result.Diverging != nil ||
+		if p.result.Size() > 0 || p.code != 0 || p.result.Diverging != nil ||
 			p.result.HighWatermark != p.told.highWatermark || p.result.LogStartOffset != p.told.logStart {
 			out = append(out, p)
 		}
@@ -216,7 +216,7 @@ func (sess *session) served() {
 		if p.code != 0 { // told again until it passes
 			p.told.highWatermark = -1
 		}
-		if len(p.result.Batches) > 0 {
+		if p.result.Size() > 0 {
 			gave = append(gave, p)
 		} else {
 			quiet = append(quiet, p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path"
 	"testing"
 	"time"
 
@@ -39,10 +40,14 @@ type option func(*setup)
 
 type setup struct {
 	nodes   int
+	dir     string // of the nodes' files; empty: their disks are in memory
 	gateway gateway.Config
 }
 
 func storageNodes(n int) option { return func(s *setup) { s.nodes = n } }
+
+// onDisk gives the nodes real files.
+func onDisk(dir string) option { return func(s *setup) { s.dir = dir } }
 
 func gatewayConfig(edit func(*gateway.Config)) option {
 	return func(s *setup) { edit(&s.gateway) }
@@ -66,7 +71,7 @@ func newCluster(t *testing.T, opts ...option) *cluster {
 	pool := storageclient.NewPool(c.door.View, transport.DialOptions{})
 	for i := range set.nodes {
 		id := int32(i + 1)
-		pool.AddLocal(id, c.storageNode(id))
+		pool.AddLocal(id, c.storageNode(id, set.dir))
 	}
 	c.awaitNodes(set.nodes)
 	c.startGateway(set.gateway, pool)
@@ -79,12 +84,16 @@ func (c *cluster) metadataDoor(opts metadataclient.Options) metadataclient.Clien
 	return door
 }
 
-func (c *cluster) storageNode(id int32) storageclient.Storage {
+func (c *cluster) storageNode(id int32, dir string) storageclient.Storage {
 	cfg := storagenode.DefaultConfig()
-	cfg.NodeID, cfg.DataDir, cfg.HeartbeatInterval = id, fmt.Sprintf("node-%d", id), 50*time.Millisecond
+	cfg.NodeID, cfg.DataDir, cfg.HeartbeatInterval = id, path.Join(dir, fmt.Sprintf("node-%d", id)), 50*time.Millisecond
+	var disk vfs.FS = vfs.NewMemory()
+	if dir != "" {
+		disk = vfs.OS{}
+	}
 	node := must(storagenode.NewService(cfg, storagenode.Deps{
 		Clock: clock.Real(), Log: slog.New(slog.DiscardHandler),
-		Metadata: c.metadataDoor(metadataclient.Options{Watcher: cfg.DataDir}), FS: vfs.NewMemory(),
+		Metadata: c.metadataDoor(metadataclient.Options{Watcher: cfg.DataDir}), FS: disk,
 	}))
 	check(c.t, node.Start(c.t.Context()))
 	c.t.Cleanup(func() { check(c.t, node.Stop(context.Background())) })

@@ -5,9 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"moldau.dev/storage-node/storageclient"
 )
 
 // minHeader is the shortest request header: key, version, correlation id.
@@ -98,10 +99,12 @@ type response struct {
 	later func() (*response, error) // waits for the response that this stands for
 }
 
-// insert is a piece that follows the first `at` bytes of the head.
+// insert is a piece, or a slice of a file, that follows the first `at` bytes of
+// the head.
 type insert struct {
 	at    int
 	piece []byte
+	slice storageclient.FileSlice
 }
 
 const frameLength = 4
@@ -121,7 +124,7 @@ func (req *request) newResponse() writer {
 func finish(w *writer, batches []insert, releases []func()) *response {
 	size := len(w.b) - frameLength
 	for i := range batches {
-		size += len(batches[i].piece)
+		size += len(batches[i].piece) + int(batches[i].slice.Size)
 	}
 	binary.BigEndian.PutUint32(w.b, uint32(size))
 	return &response{head: w.b, batches: batches, releases: releases}
@@ -133,22 +136,6 @@ func (req *request) encode(m kmsg.Response) *response {
 	m.SetVersion(req.version)
 	w.b = m.AppendTo(w.b)
 	return finish(&w, nil, nil)
-}
-
-// parts are the pieces to write, in order.
-func (out *response) parts() net.Buffers {
-	if len(out.batches) == 0 {
-		return net.Buffers{out.head}
-	}
-	parts, from := make(net.Buffers, 0, 2*len(out.batches)+1), 0
-	for _, in := range out.batches {
-		parts = append(parts, out.head[from:in.at], in.piece)
-		from = in.at
-	}
-	if from < len(out.head) {
-		parts = append(parts, out.head[from:])
-	}
-	return parts
 }
 
 func (out *response) free() {

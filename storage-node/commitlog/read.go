@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"moldau.dev/services/record"
-	"moldau.dev/storage-node/vfs"
 )
 
 // Read appends whole batches to dst: from the one that holds offset from on,
@@ -92,9 +91,10 @@ type segmentRead struct {
 	log         *Log
 	s           *segment
 	from, bound int64
-	room        int  // bytes
-	whole       bool // the first batch may be larger than room
-	full        bool // set when the next segment is not to be read
+	room        int   // bytes
+	whole       bool  // the first batch may be larger than room
+	full        bool  // set when the next segment is not to be read
+	next        int64 // offset after what was checked or trimmed
 }
 
 // find returns the file, held, and where the first batch lies and how many
@@ -180,76 +180,11 @@ func (r *segmentRead) check(b []byte, pos int64) (kept int64, err error) {
 			}
 		}
 		next = h.NextOffset()
+		r.next = next
 		kept += int64(len(batch))
 	}
 	if !proven {
 		r.s.prove(pos, kept)
 	}
 	return kept, nil
-}
-
-// Slice is Read without the bytes, for sendfile: n bytes of file from pos on,
-// of one segment, which stay readable until release is called. n is 0, and
-// release nil, where Read would give nothing. Checksums that Read would verify
-// are verified here.
-func (l *Log) Slice(from, bound int64, maxBytes int, wholeFirst bool) (file vfs.File, pos, n int64, release func(), err error) {
-	l.shape.RLock()
-	defer l.shape.RUnlock()
-	end, err := l.readable(from)
-	if err != nil {
-		return nil, 0, 0, nil, err
-	}
-	bound = min(bound, end)
-	segments := l.list()
-	for i := max(at(segments, from), 0); from < bound && i < len(segments); i++ {
-		r := segmentRead{log: l, s: segments[i], from: from, bound: bound, room: maxBytes, whole: wholeFirst}
-		f, pos, n, err := r.find()
-		if err != nil {
-			return nil, 0, 0, nil, err
-		}
-		if n == 0 && r.full {
-			break
-		}
-		if n == 0 {
-			from = max(from, segments[i].end.Load())
-			continue
-		}
-		if n, err = r.trim(f.file, pos, n); err != nil || n == 0 {
-			l.files.release(f)
-			return nil, 0, 0, nil, err
-		}
-		return f.file, pos, n, func() { l.files.release(f) }, nil
-	}
-	return nil, 0, 0, nil, nil
-}
-
-// trim cuts a range to whole batches that begin before bound.
-func (r *segmentRead) trim(f vfs.File, pos, n int64) (int64, error) {
-	if !r.s.proven(pos, n) {
-		b := make([]byte, n)
-		if err := r.s.readFull(f, b, pos); err != nil {
-			return 0, err
-		}
-		kept, err := r.check(b, pos)
-		if kept > 0 {
-			err = nil // the damage comes first next time
-		}
-		return kept, err
-	}
-	from := pos
-	if x := r.s.index.Load(); x != nil {
-		from = max(pos, x.boundary(pos, pos+n))
-	}
-	end := from
-	err := r.s.eachHeader(f, from, r.s.size.Load(), r.s.base, func(h *record.Header, at int64) bool {
-		if h.BaseOffset >= r.bound || at+int64(h.Size()) > pos+n {
-			return false
-		}
-		end = at + int64(h.Size())
-		return true
-	})
-	if end > pos {
-		err = nil // likewise
-	}
-	return end - pos, err
 }

@@ -57,23 +57,34 @@ func TestReadKeepsToItsLimits(t *testing.T) {
 // requireSlice holds Slice to what Read gave: the same, up to the segment's end.
 func requireSlice(t *testing.T, l *Log, from, bound int64, limit int, whole bool, want []byte) {
 	t.Helper()
-	file, pos, n, release, err := l.Slice(from, bound, limit, whole)
+	s, err := l.Slice(from, bound, limit, whole)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n == 0 {
+	if s.Size == 0 {
 		if len(want) > 0 {
 			t.Fatalf("slice of [%d, %d) within %d gives nothing, read %d bytes", from, bound, limit, len(want))
 		}
 		return
 	}
-	defer release()
-	b := make([]byte, n)
-	if _, err := file.ReadAt(b, pos); err != nil {
+	defer s.Release()
+	b := make([]byte, s.Size)
+	if _, err := s.File.ReadAt(b, s.Pos); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.HasPrefix(want, b) {
-		t.Fatalf("slice of [%d, %d) within %d: %d bytes, read gave %d", from, bound, limit, n, len(want))
+		t.Fatalf("slice of [%d, %d) within %d: %d bytes, read gave %d", from, bound, limit, s.Size, len(want))
+	}
+	next := int64(0)
+	for rest := b; len(rest) > 0; {
+		_, after, h, err := record.Next(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, rest = h.NextOffset(), after
+	}
+	if s.Next != next {
+		t.Fatalf("slice of [%d, %d) within %d ends at %d, not at %d", from, bound, limit, next, s.Next)
 	}
 }
 

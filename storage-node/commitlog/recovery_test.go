@@ -156,12 +156,12 @@ func TestFlippedBitsInSegmentsAreReportedAndNeverServed(t *testing.T) {
 				}
 				b = rest
 			}
-			_, _, n, release, err := l.Slice(from, l.EndOffset(), 250, true)
+			s, err := l.Slice(from, l.EndOffset(), 250, true)
 			if err != nil && !errors.As(err, new(*CorruptionError)) {
 				t.Fatalf("slice at %d: %v", from, err)
 			}
-			if n > 0 {
-				release()
+			if s.Size > 0 {
+				s.Release()
 			}
 		}
 	}

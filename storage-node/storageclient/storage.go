@@ -115,6 +115,9 @@ type FetchRequest struct {
 	MaxBytes      int
 	MaxWaitMs     int32
 	ReadCommitted bool
+	// Slices lets a node of this process answer with where batches lie in its
+	// files, for sendfile, where there are many; not with ReadCommitted.
+	Slices bool
 }
 
 // FetchPartition names one partition to read and where.
@@ -155,7 +158,8 @@ func (r *FetchResponse) Release() {
 // FetchResult is what was read of one partition.
 type FetchResult struct {
 	Err              error
-	Batches          []byte // whole batches
+	Batches          []byte    // whole batches
+	Slice            FileSlice // where batches lie instead, if Slices were asked for
 	HighWatermark    int64
 	LastStableOffset int64
 	LogStartOffset   int64
@@ -166,6 +170,16 @@ type FetchResult struct {
 	// Diverging, unless nil, is where the caller's log and this one part; nothing
 	// was read then.
 	Diverging *EpochEnd
+}
+
+// Size is how many bytes of batches there are.
+func (r *FetchResult) Size() int { return len(r.Batches) + int(r.Slice.Size) }
+
+// FileSlice is whole batches in an open file of this process: Size bytes from
+// Pos on. They stay there until the response is released. Size 0 is none.
+type FileSlice struct {
+	Fd        uintptr
+	Pos, Size int64
 }
 
 // EpochEnd tells where a leader epoch ends.
