@@ -69,6 +69,10 @@ consul: ## build bin/consul, a real Consul server for tests; minutes where nothi
 consul-test: consul ## test against real Consul servers, with their faults
 	go test -count=1 -p 1 -timeout 10m -tags consul ./metadata/store ./services/discovery ./services/test/takeover
 
+bench-kafka: ## measure the Kafka door beside Apache Kafka, 3 rounds or MOLDAU_BENCH_ROUNDS; takes a quiet machine and 20 minutes
+	./services/test/kafkaclients/install
+	go test -v -tags benchkafka -count=1 -timeout 60m ./services/test/bench/kafka
+
 kafka-clients: ## install Kafka clients of other makers and have them work against the platform; as root, with Debian's packages
 	./services/test/kafkaclients/install
 	go test -count=1 -timeout 20m -tags kafkaclients -v ./services/test/kafkaclients
@@ -81,4 +85,4 @@ image: build ## build the image $(IMAGE) from bin/moldau; needs a Docker engine,
 	cp bin/moldau bin/image/moldau
 	docker build --quiet --tag $(IMAGE) --file services/moldau/Dockerfile bin/image
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform browser simulate faults kafka-clients scale image
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser simulate faults kafka-clients scale image

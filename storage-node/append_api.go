@@ -37,7 +37,7 @@ func (s *Service) Append(ctx context.Context, req *storageclient.AppendRequest) 
 		pending[i] = s.appendOne(&req.Partitions[i], req.Acks, &resp.Results[i])
 	}
 	if req.Acks == storageclient.AcksAll {
-		if req.Ordered != nil && placed(resp.Results) {
+		if req.Ordered != nil && placed(resp.Results) && slices.ContainsFunc(pending, pendingAppend.waits) {
 			req.Ordered()
 		}
 		for i := range pending {
@@ -60,6 +60,12 @@ type pendingAppend struct {
 	p     *partition
 	end   int64 // after the batch
 	reign int64 // of the replica when it was appended
+}
+
+// waits tells whether wait would.
+func (a pendingAppend) waits() bool {
+	done, _ := a.done()
+	return !done
 }
 
 // wait returns once the high watermark has passed the batch, or can no longer.

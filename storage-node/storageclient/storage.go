@@ -61,8 +61,8 @@ type AppendRequest struct {
 	Partitions []AppendPartition
 	Acks       Acks
 	// Ordered, unless nil, is called at most once, by a node of this process, when
-	// all batches have their place in the log and are waited for: what is appended
-	// from then on comes after them. Not called where one was refused.
+	// all batches have their place in the log and one is waited for: what is
+	// appended from then on comes after them. Not called where one was refused.
 	Ordered func()
 }
 

@@ -17,6 +17,7 @@ import (
 	pb "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/clock"
 	"moldau.dev/services/moldau/bench"
+	"moldau.dev/services/test/bench/warm"
 	"moldau.dev/services/test/testcluster"
 )
 
@@ -54,7 +55,7 @@ func start(t *testing.T, side string, opts ...testcluster.Option) *testcluster.C
 
 // TestLoads runs every load on both sides in turns.
 func TestLoads(t *testing.T) {
-	warm(t)
+	warm.PageCache(t)
 	clusters, all := map[string]*testcluster.Cluster{}, results{}
 	for _, side := range sides {
 		clusters[side] = start(t, side)

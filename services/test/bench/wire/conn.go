@@ -133,11 +133,54 @@ func prepare(ctx context.Context, cfg config) error {
 	}
 	for {
 		found, err := leaders(ctx, cfg)
-		if err == nil && len(found) >= cfg.partitions {
+		if err == nil && len(found) < cfg.partitions {
+			err = kerr.UnknownTopicOrPartition
+		}
+		if err == nil {
+			err = lead(ctx, cfg, found)
+		}
+		if err == nil {
 			return nil
 		}
-		if err != nil && !kerr.IsRetriable(err) {
+		if !kerr.IsRetriable(err) {
 			return err
 		}
 	}
+}
+
+// lead asks the leaders for the ends of their partitions: a broker may be named
+// before it knows that it leads.
+func lead(ctx context.Context, cfg config, addrs []string) error {
+	by := map[string]*kmsg.ListOffsetsRequest{}
+	for n, addr := range addrs {
+		req := by[addr]
+		if req == nil {
+			req = kmsg.NewPtrListOffsetsRequest()
+			req.ReplicaID = -1
+			t := kmsg.NewListOffsetsRequestTopic()
+			t.Topic = cfg.topic
+			req.Topics = append(req.Topics, t)
+			by[addr] = req
+		}
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition, p.Timestamp = int32(n), -1
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, p)
+	}
+	for addr, req := range by {
+		c, err := dial(ctx, addr)
+		if err != nil {
+			return err
+		}
+		resp, err := c.call(req, 4)
+		_ = c.net.Close() // nothing was written that could be lost
+		if err != nil {
+			return err
+		}
+		for _, p := range resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

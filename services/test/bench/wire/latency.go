@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,11 +40,14 @@ func latency(ctx context.Context, cfg config) (*report, error) {
 
 func (p *producing) sendAtRate(ctx context.Context, m *meter, rate float64) error {
 	defer close(p.sent)
+	runtime.LockOSThread() // a thread that sleeps is nobody else's
+	defer runtime.UnlockOSThread()
 	begun, gap := time.Now(), time.Duration(float64(time.Second)/rate)
 	for i := 0; !m.over(); i++ {
 		due := begun.Add(time.Duration(i) * gap)
 		if wait := time.Until(due); wait > 0 {
-			time.Sleep(wait)
+			sleep := syscall.NsecToTimespec(wait.Nanoseconds())
+			_ = syscall.Nanosleep(&sleep, nil) // Go's own sleep is half a millisecond late
 		}
 		m.lateness(time.Since(due))
 		select {

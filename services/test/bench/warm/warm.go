@@ -1,6 +1,5 @@
-//go:build bench
-
-package run
+// Package warm makes a virtual machine fit to be measured.
+package warm
 
 import (
 	"bufio"
@@ -12,11 +11,11 @@ import (
 	"testing"
 )
 
-// warm fills the page cache with the pages of a file of holes and leaves it
+// PageCache fills the page cache with the pages of a file of holes and leaves it
 // there, so that what is written afterwards takes pages over instead of asking
 // a virtual machine's host for new ones: a first touch costs 2 to 3 CPU-s/GB,
 // more than the whole path that is measured.
-func warm(t *testing.T) {
+func PageCache(t testing.TB) {
 	t.Helper()
 	const leave = 2 << 30 // for the processes
 	size := availableBytes(t) - leave
@@ -40,7 +39,7 @@ func warm(t *testing.T) {
 // onlyWriter hides that io.Discard can read a file by itself, in small steps.
 type onlyWriter struct{ io.Writer }
 
-func availableBytes(t *testing.T) int64 {
+func availableBytes(t testing.TB) int64 {
 	t.Helper()
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
