@@ -13,16 +13,22 @@ type event struct {
 	do   func()
 }
 
-// schedule is a heap of events.
+// schedule is a heap of events. What it sorts has no pointers: moving those
+// about costs far more.
 type schedule struct {
-	heap []event
-	seq  uint64
+	heap   []due
+	events []event // those that due names, and free places
+	free   []int32 // places in events
+	seq    uint64
 }
 
-func (s *schedule) before(i, j int) bool {
-	a, b := &s.heap[i], &s.heap[j]
-	return a.at < b.at || a.at == b.at && a.seq < b.seq
+type due struct {
+	at    time.Duration
+	seq   uint64
+	place int32
 }
+
+func (a *due) before(b *due) bool { return a.at < b.at || a.at == b.at && a.seq < b.seq }
 
 // plan adds an event; one that is planned again, since its process was paused,
 // keeps its place among those of the new time.
@@ -31,33 +37,49 @@ func (s *schedule) plan(e event) {
 		s.seq++
 		e.seq = s.seq
 	}
-	s.heap = append(s.heap, e)
-	for i := len(s.heap) - 1; i > 0 && s.before(i, (i-1)/2); i = (i - 1) / 2 {
-		s.heap[i], s.heap[(i-1)/2] = s.heap[(i-1)/2], s.heap[i]
+	d := due{e.at, e.seq, int32(len(s.events))}
+	if n := len(s.free); n > 0 {
+		d.place, s.free = s.free[n-1], s.free[:n-1]
+		s.events[d.place] = e
+	} else {
+		s.events = append(s.events, e)
 	}
+	s.heap = append(s.heap, d)
+	i := len(s.heap) - 1
+	for ; i > 0 && d.before(&s.heap[(i-1)/2]); i = (i - 1) / 2 {
+		s.heap[i] = s.heap[(i-1)/2]
+	}
+	s.heap[i] = d
 }
 
-// next takes the first event out; ok is false where there is none.
-func (s *schedule) next() (e event, ok bool) {
-	n := len(s.heap) - 1
-	if n < 0 {
-		return event{}, false
+// first is when the first event is due; ok is false where there is none.
+func (s *schedule) first() (at time.Duration, ok bool) {
+	if len(s.heap) == 0 {
+		return 0, false
 	}
-	e = s.heap[0]
-	s.heap[0] = s.heap[n]
-	s.heap[n] = event{}
+	return s.heap[0].at, true
+}
+
+// next takes the first event out.
+func (s *schedule) next() event {
+	first, n := s.heap[0], len(s.heap)-1
+	d := s.heap[n]
 	s.heap = s.heap[:n]
-	for i := 0; ; {
-		least := i
-		for c := 2*i + 1; c <= 2*i+2 && c < n; c++ {
-			if s.before(c, least) {
-				least = c
-			}
+	i := 0
+	for n > 0 {
+		c := 2*i + 1
+		if c+1 < n && s.heap[c+1].before(&s.heap[c]) {
+			c++
 		}
-		if least == i {
-			return e, true
+		if c >= n || d.before(&s.heap[c]) {
+			s.heap[i] = d
+			break
 		}
-		s.heap[i], s.heap[least] = s.heap[least], s.heap[i]
-		i = least
+		s.heap[i] = s.heap[c]
+		i = c
 	}
+	e := s.events[first.place]
+	s.events[first.place] = event{}
+	s.free = append(s.free, first.place)
+	return e
 }

@@ -70,6 +70,15 @@ var kinds = []kind{
 			}
 		}
 	}},
+	{"a node replicates slowly", func(w *World) {
+		n := w.anyNode()
+		n.slowTo = max(n.slowTo, w.now+time.Second+w.upTo(10*time.Second))
+	}},
+	{"preferred leaders are elected", func(w *World) {
+		if c := w.controllers[w.activeController()]; c.proc.up && c.active {
+			c.decide(&cluster.ElectLeaders{}, func(int64, error) {})
+		}
+	}},
 	{"consul loses its leader", func(w *World) {
 		w.consul.leader = false
 		w.at(w.upTo(6*time.Second), "consul has a leader", func() { w.consul.leader = true })
@@ -185,6 +194,9 @@ func (w *World) heal() {
 	w.stopped = true
 	w.net.heal()
 	w.consul.leader = true
+	for _, n := range w.nodes {
+		n.slowTo = 0
+	}
 	for _, p := range w.processes {
 		p.pausedTo, p.fuse = 0, 0
 		w.boot(p)

@@ -125,6 +125,8 @@ func (w *World) holds(id int32, n int) (end int64, known bool) {
 		return 0, false // it is starting
 	case w.durable:
 		return node.replicas[n].log.DurableEnd(), true
+	case node.epoch == 0:
+		return 0, false // its registration will tell that it has lost something
 	}
 	return node.replicas[n].log.EndOffset(), true
 }

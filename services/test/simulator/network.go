@@ -127,19 +127,32 @@ func call[A any](w *World, from, to *process, what string, timeout time.Duration
 		var none A
 		finish(none, errNoAnswer)
 	})
-	w.at(w.net.latency(), what, func() {
-		if w.net.cut(from, to) || !to.up {
-			return
-		}
-		w.onto(to, what, func() {
-			serve(func(a A) {
-				w.at(w.net.latency(), what+" answer", func() {
-					if !w.net.cut(to, from) && from.up && from.life == life {
-						w.onto(from, what+" answer", func() { finish(a, nil) })
-					}
-				})
+	w.arriveCall(from, to, what, func() {
+		serve(func(a A) {
+			w.at(w.net.latency(), what+" answer", func() {
+				if !w.net.cut(to, from) && from.up && from.life == life {
+					w.onto(from, what+" answer", func() { finish(a, nil) })
+				}
 			})
 		})
+	})
+}
+
+// arriveCall brings a call to its callee. Where the link is cut it is lost, or
+// comes late, perhaps long after the caller has given it up.
+func (w *World) arriveCall(from, to *process, what string, do func()) {
+	w.at(w.net.latency(), what, func() {
+		switch {
+		case !to.up:
+		case !w.net.cut(from, to):
+			w.onto(to, what, do)
+		case w.chance(50):
+			w.at(w.upTo(12*time.Second), what+" late", func() {
+				if to.up && !w.net.cut(from, to) {
+					w.onto(to, what, do)
+				}
+			})
+		}
 	})
 }
 

@@ -24,6 +24,8 @@ type node struct {
 	lastEpoch int64
 	powerLost bool
 
+	slowTo time.Duration // until when it is sent little at a time
+
 	// The rest is of one life.
 	epoch    int64
 	want     int64 // revision to be seen before the node is ready
@@ -52,7 +54,7 @@ func (n *node) dir() string { return fmt.Sprintf("n%d", n.id) }
 func (n *node) now() time.Time { return n.w.clock(n.proc) }
 
 func (n *node) start() {
-	*n = node{w: n.w, proc: n.proc, id: n.id, disk: n.disk, lastEpoch: n.lastEpoch, powerLost: n.powerLost}
+	*n = node{w: n.w, proc: n.proc, id: n.id, disk: n.disk, lastEpoch: n.lastEpoch, powerLost: n.powerLost, slowTo: n.slowTo}
 	n.lease = replication.NewLease(replication.DefaultConfig().Lease)
 	n.view = n.w.genesis
 	for range n.w.nodes {

@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"time"
+
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/replication"
 )
@@ -35,7 +37,11 @@ func (s *sender) kick() {
 		return
 	}
 	s.armed = true
-	s.r.n.w.after(s.r.n.proc, s.r.soon(), "push", func() {
+	wait := s.r.soon()
+	if f := s.r.n.w.nodes[s.to]; f.slowTo > s.r.n.w.now {
+		wait += s.r.n.w.upTo(200 * time.Millisecond)
+	}
+	s.r.n.w.after(s.r.n.proc, wait, "push", func() {
 		s.armed = false
 		s.push()
 	})
@@ -51,7 +57,11 @@ func (s *sender) push() {
 		Node: s.to, Session: s.session, LeaderEpoch: r.epoch, Base: s.next, End: s.next, Progress: progress,
 	}}
 	if s.next < r.log.EndOffset() {
-		b, err := r.log.Read(s.next, r.log.EndOffset(), 200+r.n.w.rng.IntN(2000), true, nil)
+		limit := 200 + r.n.w.rng.IntN(2000)
+		if r.n.w.nodes[s.to].slowTo > r.n.w.now {
+			limit = 200
+		}
+		b, err := r.log.Read(s.next, r.log.EndOffset(), limit, true, nil)
 		if err != nil {
 			r.n.w.fail("node %d, partition %d: read at %d: %v", r.n.id, r.part, s.next, err)
 		}

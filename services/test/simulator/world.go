@@ -9,7 +9,6 @@ package simulator
 import (
 	"cmp"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -66,17 +65,16 @@ type World struct {
 	stopped    bool // producers begin nothing new
 }
 
-type hash interface {
-	io.Writer
-	Sum64() uint64
+func newWorld(o Options) *World {
+	return &World{opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x6d6f6c646175)), hash: 0xcbf29ce484222325, nodeEpochs: map[int32]int64{}}
 }
 
 // Run runs one seed to its end, or to the first violation.
 func Run(o Options) (res Result) {
-	w := &World{opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x6d6f6c646175)), hash: fnv.New64a(), nodeEpochs: map[int32]int64{}}
+	w := newWorld(o)
 	res.Seed = o.Seed
 	defer func() {
-		res.Events, res.Faults, res.Hash = w.count, w.faults, w.hash.Sum64()
+		res.Events, res.Faults, res.Hash = w.count, w.faults, uint64(w.hash)
 		for _, p := range w.parts {
 			res.Acked += p.acked
 		}
@@ -109,34 +107,33 @@ func (w *World) diskDelay() time.Duration {
 
 // note adds something to the trace.
 func (w *World) note(what string, args ...int) {
-	var b [8]byte
-	_, _ = io.WriteString(w.hash, what)
-	for _, n := range append(args, int(w.now)) {
-		for i := range b {
-			b[i] = byte(n >> (8 * i))
-		}
-		_, _ = w.hash.Write(b[:])
+	for i := range len(what) {
+		w.hash.add(uint64(what[i]))
 	}
+	for _, n := range args {
+		w.hash.add(uint64(n))
+	}
+	w.hash.add(uint64(w.now))
 	if w.opts.Trace != nil {
 		fmt.Fprintf(w.opts.Trace, "%12v %s %v\n", w.now, what, args)
 	}
 }
 
+// hash is FNV-1a, of words.
+type hash uint64
+
+func (h *hash) add(n uint64) { *h = (*h ^ hash(n)) * 0x100000001b3 }
+
 // run lets things happen until a time.
 func (w *World) run(until time.Duration) {
 	for {
-		e, ok := w.events.next()
-		if !ok {
+		at, ok := w.events.first()
+		if !ok || at > until {
 			w.now = max(w.now, until)
 			return
 		}
-		if e.at > until {
-			w.events.plan(e)
-			w.now = until
-			return
-		}
-		w.now = e.at
-		w.happen(e)
+		w.now = at
+		w.happen(w.events.next())
 	}
 }
 
