@@ -24,14 +24,13 @@ func buildMetadata(p *process) []lifecycle.Part {
 	role := lifecycle.Part{
 		Name: "metadata",
 		Start: func(ctx context.Context) (err error) {
-			cfg := metadata.Default()
-			cfg.StoreKind, cfg.DataDir, cfg.Consul = s.Store, p.dir("metadata"), p.settings.consul()
+			cfg := s.config()
+			cfg.DataDir, cfg.Consul = p.dir("metadata"), p.settings.consul()
 			if s.Store == metadata.StoreConsul {
 				if cfg.Advertise, err = p.reached(port); err != nil {
 					return err
 				}
 			}
-			cfg.FenceTimeout, cfg.AckTimeout, cfg.NumPartitions = s.FenceTimeout, s.AckTimeout, s.Partitions
 			service, err := metadata.NewService(cfg, metadata.Deps{Clock: p.clock, Log: p.log, Registerer: p.registry})
 			if errors.Is(err, store.ErrLocked) {
 				return dirInUse(p.settings.DataDir)

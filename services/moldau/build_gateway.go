@@ -40,7 +40,7 @@ func buildGateway(p *process) []lifecycle.Part {
 			}
 			cfg := gateway.DefaultConfig()
 			cfg.GRPCListen, cfg.HTTPListen, cfg.KafkaListen = s.GRPCListen, s.HTTPListen, s.KafkaListen
-			cfg.KafkaAdvertised, cfg.NodeID = s.KafkaAdvertise, s.NodeID
+			cfg.KafkaAdvertised, cfg.NodeID, cfg.Rack = s.KafkaAdvertise, s.NodeID, s.Rack
 			cfg.AllowedOrigins, cfg.AutoCreateTopics = s.AllowedOrigins, s.AutoCreate
 			service, err = gateway.NewService(cfg, gateway.Deps{
 				Clock: p.clock, Log: p.log, Metadata: door, Nodes: pool, Coordinators: coordinators, Version: version(), Tracing: p.tracing,

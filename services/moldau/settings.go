@@ -53,7 +53,17 @@ type metadataSettings struct {
 	Store        string        `koanf:"store"` // embedded, consul or memory
 	FenceTimeout time.Duration `koanf:"fence_timeout"`
 	AckTimeout   time.Duration `koanf:"ack_timeout"`
-	Partitions   int32         `koanf:"num_partitions"` // of a topic that does not say
+	// Partitions, Replicas and MinInsync are those of a topic that does not say.
+	Partitions int32 `koanf:"num_partitions"`
+	Replicas   int32 `koanf:"default_replication_factor"`
+	MinInsync  int32 `koanf:"min_insync_replicas"` // at most the default replication factor
+	// Shards is how many shards coordinators share groups and transactions out
+	// by. The first coordinator of a cluster fixes it for ever.
+	Shards int32 `koanf:"coordinator_shards"`
+	// BalanceInterval is how often the controller looks whether leaders and
+	// replicas are spread evenly; 0 is never.
+	BalanceInterval time.Duration `koanf:"balance_interval"`
+	MaxMoves        int           `koanf:"max_moves"` // of the controller's own, at once
 }
 
 type storageNodeSettings struct {
@@ -83,6 +93,7 @@ type gatewaySettings struct {
 	GRPCAdvertise  string   `koanf:"grpc_advertised"`  // empty: where it listens
 	KafkaAdvertise string   `koanf:"kafka_advertised"` // empty: where it listens
 	NodeID         int32    `koanf:"node_id"`          // that Kafka clients see; never changes
+	Rack           string   `koanf:"rack"`             // for clients that read nearby
 	AutoCreate     bool     `koanf:"auto_create_topics"`
 	AllowedOrigins []string `koanf:"allowed_origins"` // of browsers' pages
 }
@@ -95,14 +106,29 @@ func defaultSettings() Settings {
 		Log:         telemetry.DefaultLog(),
 		Trace:       telemetry.DefaultTrace(),
 		Consul:      consulSettings{Prefix: "moldau/"},
-		Metadata: metadataSettings{
-			Listen: "127.0.0.1:9191", Target: "127.0.0.1:9191", Store: "embedded",
-			FenceTimeout: 4 * time.Second, AckTimeout: 5 * time.Second, Partitions: 1,
-		},
+		Metadata:    defaultMetadata(metadata.Default()),
 		StorageNode: storageNodeSettings{ID: 1, Listen: "127.0.0.1:9192"},
 		Coordinator: coordinatorSettings{ID: 1, Listen: "127.0.0.1:9193", Lease: 3 * time.Second},
 		Gateway:     gatewaySettings{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8080", KafkaListen: "127.0.0.1:9092", NodeID: 1},
 	}
+}
+
+func defaultMetadata(d metadata.Config) metadataSettings {
+	return metadataSettings{
+		Listen: "127.0.0.1:9191", Target: "127.0.0.1:9191", Store: d.StoreKind,
+		FenceTimeout: d.FenceTimeout, AckTimeout: d.AckTimeout,
+		Partitions: d.NumPartitions, Replicas: d.DefaultReplicationFactor, MinInsync: d.MinInsyncReplicas,
+		Shards: d.CoordinatorShards, BalanceInterval: d.BalanceInterval, MaxMoves: d.MaxMoves,
+	}
+}
+
+// config is what the metadata service takes, but where it is and keeps its data.
+func (s metadataSettings) config() metadata.Config {
+	cfg := metadata.Default()
+	cfg.StoreKind, cfg.FenceTimeout, cfg.AckTimeout = s.Store, s.FenceTimeout, s.AckTimeout
+	cfg.NumPartitions, cfg.DefaultReplicationFactor, cfg.MinInsyncReplicas = s.Partitions, s.Replicas, s.MinInsync
+	cfg.CoordinatorShards, cfg.BalanceInterval, cfg.MaxMoves = s.Shards, s.BalanceInterval, s.MaxMoves
+	return cfg
 }
 
 // Validate checks what no role checks itself.
