@@ -80,9 +80,10 @@ kafka-clients: ## install Kafka clients of other makers and have them work again
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 
-image: build ## build the image $(IMAGE) from bin/moldau; needs a Docker engine, and no network
-	mkdir -p bin/image/data
-	cp bin/moldau bin/image/moldau
-	docker build --quiet --tag $(IMAGE) --file services/moldau/Dockerfile bin/image
+image: ## build the image $(IMAGE), as docker-compose up does
+	docker build --build-arg GOPROXY --tag $(IMAGE) --file services/deploy/Dockerfile .
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser simulate faults kafka-clients scale image
+compose-test: consul ## start docker-compose.yml and kill each container under load; needs a Docker engine and the ports free
+	go test -count=1 -timeout 20m -tags compose -v ./services/test/compose
+
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser simulate faults kafka-clients scale consul consul-test image compose-test
