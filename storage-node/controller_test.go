@@ -127,6 +127,8 @@ func (m *fakeController) beat(req *metadatav1.HeartbeatRequest) (*metadatav1.Hea
 	switch {
 	case req.Draining && !n.Draining:
 		m.setNode(req.NodeId, func(n *metadataclient.Node) { n.Draining = true })
+	case req.Draining:
+		m.setNode(req.NodeId, func(n *metadataclient.Node) { n.Fenced = true })
 	case req.Ready && n.Fenced && !n.Draining:
 		m.setNode(req.NodeId, func(n *metadataclient.Node) { n.Fenced = false })
 	}

@@ -95,13 +95,11 @@ func (p *partition) toil(l *commitlog.Log, f *replication.Follower, c *parcel, e
 		}
 		p.wrote(l, f, bad)
 	case replication.Truncate:
-		p.warnOfLoss(e.BelowHW, e.To)
-		if p.truncate(l, e.To) == nil {
+		if p.warnOfLoss(e.BelowHW, e.To) == nil && p.truncate(l, e.To) == nil {
 			p.cutDone(l, f)
 		}
 	case replication.Restart:
-		p.warnOfLoss(e.BelowHW, e.Start)
-		if p.startOver(l, e.Start) == nil {
+		if p.warnOfLoss(e.BelowHW, e.Start) == nil && p.startOver(l, e.Start) == nil {
 			p.cutDone(l, f)
 		}
 	case replication.RaiseStart:
@@ -170,8 +168,9 @@ func (p *partition) wrote(l *commitlog.Log, f *replication.Follower, bad error) 
 }
 
 // warnOfLoss tells of committed records that go: only an unclean election
-// explains it (invariant 12).
-func (p *partition) warnOfLoss(below bool, to int64) {
+// explains it (invariant 12). They are no longer taken for committed after a
+// crash, which others may then stand in place of. The caller holds mu.
+func (p *partition) warnOfLoss(below bool, to int64) error {
 	if below {
 		r := p.role.Load()
 		p.node.metrics.lost.Inc()
@@ -179,6 +178,11 @@ func (p *partition) warnOfLoss(below bool, to int64) {
 			telemetry.Partition(p.id.Index), telemetry.LeaderEpoch(r.leaderEpoch), telemetry.Offset(to),
 			telemetry.HighWatermark(p.highWatermark.Load()))
 	}
+	p.highWatermark.Store(min(p.highWatermark.Load(), to))
+	if err := p.node.marks.lower(p.id, to); err != nil {
+		return p.fail(err)
+	}
+	return nil
 }
 
 // startOver empties the log, durably, and all that was derived from it (R3, R4).

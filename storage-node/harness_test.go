@@ -79,7 +79,7 @@ func (m *fakeMetadata) Heartbeat(_ context.Context, req *metadatav1.HeartbeatReq
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.beats = append(m.beats, req)
-	return &metadatav1.HeartbeatResponse{Revision: m.view.Revision}, nil
+	return &metadatav1.HeartbeatResponse{Revision: m.view.Revision, Fenced: req.Draining}, nil
 }
 
 // create adds a topic led by node 1 and returns its id.

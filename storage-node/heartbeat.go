@@ -17,7 +17,7 @@ func (s *Service) register(ctx context.Context) error {
 		resp, err := s.meta.RegisterNode(ctx, &metadatav1.RegisterNodeRequest{
 			NodeId: s.cfg.NodeID, Incarnation: s.identity.incarnation, PreviousNodeEpoch: s.identity.previousEpoch,
 			Address: s.cfg.address(), Rack: s.cfg.Rack, ClusterId: s.identity.ClusterID,
-			Seen: s.seen(),
+			SameBoot: s.identity.sameBoot, Seen: s.seen(),
 		})
 		if err == nil {
 			return s.registered(ctx, resp)
@@ -55,7 +55,7 @@ func (s *Service) registered(ctx context.Context, resp *metadatav1.RegisterNodeR
 // heartbeat tells the controller that the node lives, until ctx ends.
 func (s *Service) heartbeat(ctx context.Context) {
 	for {
-		if err := s.beat(ctx); err != nil && ctx.Err() == nil {
+		if _, err := s.beat(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("heartbeat failed", telemetry.Err(err))
 			s.registerAgain(ctx, err)
 		}
@@ -68,7 +68,7 @@ func (s *Service) heartbeat(ctx context.Context) {
 // registerAgain asks for a new node epoch where the controller no longer knows
 // this one. Any other failure is left to the next beat.
 func (s *Service) registerAgain(ctx context.Context, err error) {
-	if errcode.Of(err).Retryable() || s.notDraining() != nil {
+	if errcode.Of(err).Retryable() || s.leaving.Load() {
 		return
 	}
 	if err := s.register(ctx); err != nil && ctx.Err() == nil {
@@ -76,18 +76,36 @@ func (s *Service) registerAgain(ctx context.Context, err error) {
 	}
 }
 
-func (s *Service) beat(ctx context.Context) error {
-	draining, sent := s.notDraining() != nil, s.clock.Now()
+// beat gives one sign of life, and tells whether the node is fenced.
+func (s *Service) beat(ctx context.Context) (fenced bool, err error) {
+	leaving, sent, view := s.leaving.Load(), s.clock.Now(), s.meta.View()
 	resp, err := s.meta.Heartbeat(ctx, &metadatav1.HeartbeatRequest{
-		NodeId: s.cfg.NodeID, NodeEpoch: s.nodeEpoch.Load(), Revision: s.meta.View().Revision,
-		Ready: !draining, Draining: draining,
+		NodeId: s.cfg.NodeID, NodeEpoch: s.nodeEpoch.Load(), Revision: view.Revision,
+		Ready: !leaving, Draining: leaving, DeletedTopics: s.deletedTopics(),
 	})
 	if err == nil && !resp.GetFenced() {
 		s.leaseMu.Lock()
 		s.lease.Answered(sent, resp.GetRevision())
 		s.leaseMu.Unlock()
 	}
-	return err
+	return resp.GetFenced(), err
+}
+
+// handOverPatience is how long a node that stops waits for others to lead.
+const handOverPatience = 5 * time.Second
+
+// handOver tells the controller that the node stops, and returns once all others
+// know that it leads nothing any more: it is fenced then (N5).
+func (s *Service) handOver(ctx context.Context) error {
+	s.leaving.Store(true)
+	ctx, cancel := s.within(ctx, handOverPatience)
+	defer cancel()
+	for {
+		fenced, err := s.beat(ctx)
+		if err != nil || fenced || !s.pause(ctx, s.cfg.HeartbeatInterval/10) {
+			return err
+		}
+	}
 }
 
 // leaseHeld tells whether the node may answer as a leader (R12).

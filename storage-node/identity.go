@@ -2,6 +2,7 @@ package storagenode
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -31,6 +32,8 @@ type identity struct {
 	// known to be gone, or 0; incarnation names this start. Neither is kept.
 	previousEpoch int64
 	incarnation   string
+	// sameBoot: the kernel has run ever since the process before this one wrote.
+	sameBoot bool
 }
 
 // takeDataDir locks the data directory, checks whose it is and consumes the
@@ -57,6 +60,9 @@ func (s *Service) takeDataDir() (err error) {
 		return err
 	}
 	if err := s.readSeen(); err != nil {
+		return err
+	}
+	if err := s.marks.read(); err != nil {
 		return err
 	}
 	if err := s.consumeCleanShutdown(); err != nil {
@@ -111,10 +117,11 @@ type cleanShutdown struct {
 
 func (s *Service) consumeCleanShutdown() error {
 	b, err := readFile(s.fs, s.file(cleanShutdownFile))
+	s.identity.sameBoot = s.identity.BootID != "" && s.identity.BootID == bootID(s.fs)
 	if isNotExist(err) {
 		// The process only died, under the same kernel: the lock shows that it is
 		// gone, so the controller need not wait out its fence (rules N1, N3a).
-		if s.identity.BootID != "" && s.identity.BootID == bootID(s.fs) {
+		if s.identity.sameBoot {
 			s.identity.previousEpoch = s.identity.NodeEpoch
 		}
 		return nil
@@ -131,7 +138,7 @@ func (s *Service) consumeCleanShutdown() error {
 
 // writeCleanShutdown is the last write of a controlled stop.
 func (s *Service) writeCleanShutdown() error {
-	if err := s.writeSeen(); err != nil {
+	if err := errors.Join(s.writeSeen(), s.marks.write()); err != nil {
 		return err
 	}
 	b, err := json.Marshal(cleanShutdown{NodeEpoch: s.nodeEpoch.Load()})

@@ -44,13 +44,21 @@ func (s *Service) reconcile() {
 		}
 	}
 	for id, name := range view.Deleted {
+		if s.isCleared(id) {
+			continue
+		}
+		cleared := true
 		for _, p := range s.forgetTopic(id, name) {
-			s.deletePartition(p)
+			cleared = s.deletePartition(p) && cleared
+		}
+		if cleared {
+			s.noteCleared(id)
 		}
 		if view.Topics[name] == nil { // one of the same name goes on counting
 			s.metrics.forget(name)
 		}
 	}
+	s.forgetCleared(view.Deleted)
 	s.sawRevision(view.Revision)
 }
 
@@ -148,7 +156,6 @@ func (s *Service) forgetTopic(id topicid.ID, name string) []*partition {
 		}
 	}
 	delete(s.reconciled, id)
-	delete(s.onDisk, id)
 	var gone []*partition
 	for _, i := range slices.Sorted(maps.Keys(indexes)) {
 		pid := storageclient.PartitionID{Topic: id, Index: i}
@@ -164,8 +171,8 @@ func (s *Service) forgetTopic(id topicid.ID, name string) []*partition {
 }
 
 // deletePartition deletes a partition's data. Where that fails the directory
-// stays, and the next start tries again.
-func (s *Service) deletePartition(p *partition) {
+// stays, and the next look tries again.
+func (s *Service) deletePartition(p *partition) bool {
 	r := p.role.Load()
 	p.fault.Store(errcode.New(errcode.UnknownTopicID, "%s was deleted", r.topic))
 	p.waiting.wakeAll()
@@ -179,9 +186,11 @@ func (s *Service) deletePartition(p *partition) {
 	}
 	if err := removeDir(s.fs, p.dir); err != nil {
 		s.log.Error("delete a partition's directory", telemetry.Path(p.dir), telemetry.Err(err))
-		return
+		return false
 	}
+	s.forgetDir(p.id)
 	s.log.Info("partition deleted", telemetry.Topic(r.topic), telemetry.Partition(p.id.Index), telemetry.TopicID(p.id.Topic.String()))
+	return true
 }
 
 const partitionsDir = "partitions"
@@ -204,6 +213,15 @@ func parsePartitionDir(name string) (storageclient.PartitionID, bool) {
 		return storageclient.PartitionID{}, false
 	}
 	return storageclient.PartitionID{Topic: topic, Index: int32(index)}, true
+}
+
+func (s *Service) forgetDir(id storageclient.PartitionID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.onDisk[id.Topic], id.Index)
+	if len(s.onDisk[id.Topic]) == 0 {
+		delete(s.onDisk, id.Topic)
+	}
 }
 
 // noteDir remembers that a partition has a directory.

@@ -7,7 +7,6 @@ import (
 	"moldau.dev/services/telemetry"
 	"moldau.dev/services/topicconfig"
 	"moldau.dev/storage-node/commitlog"
-	"moldau.dev/storage-node/storageclient"
 )
 
 // The files of a partition's directory beside the log's own.
@@ -45,7 +44,7 @@ func (p *partition) afterOpen(l *commitlog.Log, r *role) error {
 			return err
 		}
 	}
-	p.highWatermark.Store(max(min(p.node.lastHighWatermark(p.id), l.EndOffset()), l.StartOffset()))
+	p.highWatermark.Store(max(min(p.node.marks.of(p.id), l.EndOffset()), l.StartOffset()))
 	return nil
 }
 
@@ -53,7 +52,7 @@ func (p *partition) afterOpen(l *commitlog.Log, r *role) error {
 // durable. That of its name file, which nothing reads, is not worth an fsync.
 func (p *partition) makeDir(topic string) error {
 	fs := p.node.fs
-	if p.node.hasDir(p) {
+	if p.node.hasDir(p.id) {
 		return nil
 	}
 	if err := fs.MkdirAll(p.dir); err != nil {
@@ -92,5 +91,3 @@ func (p *partition) close() bool {
 	}
 	return err == nil
 }
-
-func (s *Service) lastHighWatermark(storageclient.PartitionID) int64 { return 0 }

@@ -6,6 +6,7 @@ import (
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/telemetry"
 	"moldau.dev/storage-node/commitlog"
+	"moldau.dev/storage-node/storageclient"
 )
 
 // retain looks after every log again and again, until ctx ends.
@@ -23,7 +24,7 @@ func (s *Service) retainOnce(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if p.log.Load() == nil && !s.hasDir(p) {
+		if p.log.Load() == nil && !s.hasDir(p.id) {
 			continue
 		}
 		if _, err := p.open(); err != nil {
@@ -35,10 +36,10 @@ func (s *Service) retainOnce(ctx context.Context) {
 	}
 }
 
-func (s *Service) hasDir(p *partition) bool {
+func (s *Service) hasDir(id storageclient.PartitionID) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.onDisk[p.id.Topic][p.id.Index]
+	return s.onDisk[id.Topic][id.Index]
 }
 
 // retain looks after one log. What it deletes lies below the high watermark

@@ -1,23 +1,16 @@
 package storagenode
 
 import (
-	"context"
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
-	"moldau.dev/services/telemetry"
 )
 
-const (
-	// seenFile holds how far the node has followed metadata: what a controller
-	// whose store was set back does not know (C11).
-	seenFile = "metadata-seen.json"
-	// seenInterval is how old that may be after a crash.
-	seenInterval = 5 * time.Second
-)
+// seenFile holds how far the node has followed metadata: what a controller whose
+// store was set back does not know (C11).
+const seenFile = "metadata-seen.json"
 
 // readSeen reads what the processes before this one have seen.
 func (s *Service) readSeen() error {
@@ -45,16 +38,8 @@ func (s *Service) seen() *metadatav1.Position {
 	return s.seenBefore
 }
 
-// keepSeen writes down how far the node has followed metadata, until ctx ends.
-func (s *Service) keepSeen(ctx context.Context) {
-	for s.pause(ctx, seenInterval) {
-		if err := s.writeSeen(); err != nil {
-			s.log.Warn("cannot write down how far metadata was followed", telemetry.Err(err))
-		}
-	}
-}
-
-// writeSeen is for keepSeen, and for Stop once that has ended.
+// writeSeen writes down how far the node has followed metadata. It is for keep,
+// and for Stop once that has ended.
 func (s *Service) writeSeen() error {
 	p := s.seen()
 	if p.GetRevision() == s.seenKept {

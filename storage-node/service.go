@@ -44,7 +44,8 @@ type Deps struct {
 
 // Service is one storage node. It implements storageclient.Storage.
 //
-//	NewService ── Start ──▶ serving ── Drain ──▶ no long polls, no new work ── Stop ──▶ clean-shutdown file
+//	NewService ── Start ──▶ serving ── Drain ──▶ leads nothing that another can lead ──▶ no long polls, no new work
+//	── Stop ──▶ clean-shutdown file
 type Service struct {
 	cfg     Config
 	clock   clock.Clock
@@ -59,6 +60,7 @@ type Service struct {
 	workers *workers
 	isr     *isrChanges
 	catchUp *throttle
+	marks   *checkpoint
 
 	appendBytes, fetchBytes *semaphore.Weighted
 
@@ -70,6 +72,7 @@ type Service struct {
 	seenKept   int64
 
 	nodeEpoch atomic.Int64  // 0 until registered
+	leaving   atomic.Bool   // the controller is told to have others lead
 	draining  chan struct{} // closed by Drain
 	drainOnce sync.Once
 	stopping  chan struct{} // closed by Stop
@@ -83,6 +86,7 @@ type Service struct {
 	mu         sync.RWMutex
 	partitions map[storageclient.PartitionID]*partition
 	onDisk     map[topicid.ID]map[int32]bool // partitions that have a directory
+	cleared    map[topicid.ID]bool           // deleted topics of which nothing is left
 
 	// reconciling is held by one who makes the node what a view says; taken before
 	// mu. What it guards is of the last view.
@@ -115,8 +119,10 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		lease:       replication.NewLease(cfg.Replication.Lease),
 		partitions:  map[storageclient.PartitionID]*partition{},
 		onDisk:      map[topicid.ID]map[int32]bool{},
+		cleared:     map[topicid.ID]bool{},
 		reconciled:  map[topicid.ID]*metadataclient.Topic{},
 	}
+	s.marks = &checkpoint{node: s, marks: map[storageclient.PartitionID]int64{}}
 	s.links, s.isr = &links{node: s, all: map[int32]*link{}}, newISRChanges(s)
 	s.flusher = newFlusher(cfg.FlushParallelism, func(n int) { s.metrics.flushed.Observe(float64(n)) })
 	if deps.Registerer != nil {
@@ -147,7 +153,7 @@ func (s *Service) Start(ctx context.Context) error {
 		return err
 	}
 	s.reconcile()
-	for _, loop := range []func(context.Context){s.watch, s.heartbeat, s.keepSeen, s.retain, s.isr.run} {
+	for _, loop := range []func(context.Context){s.watch, s.heartbeat, s.keep, s.retain, s.isr.run} {
 		s.loops.Go(func() { loop(s.life) })
 	}
 	return nil
@@ -188,10 +194,12 @@ func (s *Service) admit(ctx context.Context) error {
 	return nil
 }
 
-// Drain refuses new work, ends long polls and tells the controller.
+// Drain has others lead what this node leads, while it still answers, and then
+// refuses new work and ends long polls (N5).
 func (s *Service) Drain(ctx context.Context) error {
+	err := s.handOver(ctx)
 	s.drainOnce.Do(func() { close(s.draining) })
-	return s.beat(ctx)
+	return err
 }
 
 // Stop makes everything durable, leaves the mark of a clean shutdown and gives
