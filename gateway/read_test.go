@@ -18,6 +18,7 @@ import (
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/clock"
 	"moldau.dev/services/errcode"
+	"moldau.dev/services/record"
 	"moldau.dev/storage-node/storageclient"
 )
 
@@ -379,5 +380,42 @@ func TestLongPollEndsWithTheDrain(t *testing.T) {
 		}
 	case <-time.After(5 * time.Second):
 		t.Error("the long poll outlives the drain")
+	}
+}
+
+// TestBatchesThatAreLentArriveWhole: they lie in the node's memory, which it
+// spoils once it has it back, until the transport has written them.
+func TestBatchesThatAreLentArriveWhole(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 2)
+	value := strings.Repeat("v", 40<<10)
+	for i := range 20 {
+		r.produce("t", int32(i%2), value)
+	}
+	req := whole("t", nil)
+	req.AsBatches, req.UntilEnd, req.MaxBytes = true, true, 100<<10
+	f, records := r.read(t.Context(), req), 0
+	for {
+		resp, err := f.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for b := resp.GetRecords().GetRecordBatches(); len(b) > 0; {
+			batch, rest, _, err := record.Next(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := record.Verify(batch); err != nil {
+				t.Fatal(err)
+			}
+			b = rest
+			records += strings.Count(string(batch), value)
+		}
+	}
+	if records != 20 {
+		t.Errorf("%d records", records)
 	}
 }

@@ -170,7 +170,7 @@ func (x *transactional) stream(log string, committed, batches bool, want string,
 			caught = c.GetNextOffset()
 		}
 		return nil
-	})
+	}, nil)
 	if err != nil || got != want || caught != next {
 		x.Errorf("%s, a stream, committed %v, batches %v: %q and caught up at %d, %v, want %q at %d", log, committed, batches, got, caught, err, want, next)
 	}

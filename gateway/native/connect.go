@@ -47,7 +47,7 @@ type connectRead struct{ *Server }
 
 // Read hides the Server's own method of that name.
 func (c connectRead) Read(ctx context.Context, req *moldauv1.ReadRequest, stream moldauv1connect.ReadServiceReadServerStream) error {
-	return c.Server.Read(ctx, req, stream.Send)
+	return c.Server.Read(ctx, req, stream.Send, nil)
 }
 
 type connectConsume struct{ *Server }

@@ -2,8 +2,10 @@ package native
 
 import (
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+	"moldau.dev/services/transport"
 )
 
 // RegisterGRPC puts every service on a grpc-go server.
@@ -84,9 +86,19 @@ type readServer struct {
 	*Server
 }
 
+// The fields of a ReadResponse that batches are in.
+const (
+	recordsField       = 2
+	recordBatchesField = 4
+)
+
 // Read hides the Server's own method of that name.
 func (r readServer) Read(req *moldauv1.ReadRequest, stream grpc.ServerStreamingServer[moldauv1.ReadResponse]) error {
-	return r.Server.Read(stream.Context(), req, stream.Send)
+	return r.Server.Read(stream.Context(), req, stream.Send, func(f *moldauv1.ReadRecords, batches mem.BufferSlice) error {
+		frame := transport.NewFrameWithin(recordsField, f, recordBatchesField, batches)
+		defer frame.Free()
+		return stream.SendMsg(frame)
+	})
 }
 
 type consumeServer struct {

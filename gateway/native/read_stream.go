@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"google.golang.org/grpc/mem"
+
 	"moldau.dev/metadata/metadataclient"
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/errcode"
@@ -17,13 +19,19 @@ const maxReadTopics = 1000
 // it meanwhile.
 type SendRead func(*moldauv1.ReadResponse) error
 
-// Read streams records of topics from given places on.
-func (s *Server) Read(ctx context.Context, req *moldauv1.ReadRequest, send SendRead) error {
+// LendBatches sends a frame of a Read stream whose record batches lie in memory
+// that is lent to it; it gives up their references.
+type LendBatches func(f *moldauv1.ReadRecords, batches mem.BufferSlice) error
+
+// Read streams records of topics from given places on. lend, where the door can,
+// sends batches without a copy; nil: it cannot.
+func (s *Server) Read(ctx context.Context, req *moldauv1.ReadRequest, send SendRead, lend LendBatches) error {
 	defer s.metrics.stream("read")()
 	r, err := s.newReading(req, send)
 	if err != nil {
 		return err
 	}
+	r.lend = lend
 	if err := r.start(ctx); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"moldau.dev/gateway/routing"
@@ -45,8 +46,10 @@ type tail struct {
 	frame     int // bytes of records in a frame, about
 
 	parts  []*readPart
-	chunk  int   // bytes of records to decode first, of the poll at hand
-	left   int64 // records to send
+	lend   LendBatches // nil: send copies them
+	taken  *poll       // the poll at hand
+	chunk  int         // bytes of records to decode first, of the poll at hand
+	left   int64       // records to send
 	polled chan *poll
 	polls  map[int32]*poll // by node
 	retry  clock.Timer
@@ -90,6 +93,8 @@ type poll struct {
 	free    func() // gives their room back
 	resp    *storageclient.FetchResponse
 	err     error
+
+	users atomic.Int32 // of resp and its room
 }
 
 func (s *Server) newTail(send SendRead, frameBytes int32) (*tail, error) {
@@ -211,6 +216,7 @@ func (t *tail) launch(ctx context.Context) error {
 func (t *tail) poll(ctx context.Context, l routing.Leader, parts []*readPart) {
 	ctx, cancel := context.WithCancel(untraced(ctx))
 	p := &poll{node: l.NodeID, parts: parts, cancel: cancel}
+	p.users.Store(1)
 	p.granted, p.free = t.s.reserve(t.wanted(parts), streamTimes)
 	req := &storageclient.FetchRequest{MinBytes: 1, MaxBytes: p.granted, MaxWaitMs: int32(pollWait.Milliseconds()), ReadCommitted: t.committed}
 	for _, part := range parts {
@@ -247,6 +253,14 @@ func (t *tail) epoch(p *readPart) int32 {
 
 func (p *poll) release() {
 	p.cancel()
+	p.done()
+}
+
+// done ends one use of the answer.
+func (p *poll) done() {
+	if p.users.Add(-1) > 0 {
+		return
+	}
 	p.free()
 	if p.resp != nil {
 		p.resp.Release()
@@ -257,7 +271,7 @@ func (p *poll) release() {
 func (t *tail) take(p *poll) error {
 	canceled := errcode.Is(p.err, errcode.Canceled)
 	defer p.release()
-	t.chunk = p.granted
+	t.taken, t.chunk = p, p.granted
 	for _, part := range p.parts {
 		part.polled = false
 	}

@@ -3,6 +3,7 @@ package native
 import (
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/record"
+	"moldau.dev/services/transport"
 	"moldau.dev/storage-node/storageclient"
 )
 
@@ -97,10 +98,9 @@ func (t *tail) sendBatches(p *readPart, batches []byte, all []storageclient.Abor
 				records += int64(h.Count)
 			}
 		}
-		frame := t.newFrame(p)
-		frame.RecordBatches = copied(batches[:n])
+		frame, send := t.newFrame(p), t.sendLent(batches[:n])
 		batches, t.left = batches[n:], t.left-records
-		if err := t.sendFrame(p, frame, next); err != nil {
+		if err := t.sendFrameBy(send, p, frame, next); err != nil {
 			return err
 		}
 	}
@@ -115,11 +115,34 @@ func (t *tail) newFrame(p *readPart) *moldauv1.ReadRecords {
 }
 
 func (t *tail) sendFrame(p *readPart, f *moldauv1.ReadRecords, next int64) error {
+	return t.sendFrameBy(t.sendOwn, p, f, next)
+}
+
+func (t *tail) sendOwn(f *moldauv1.ReadRecords) error {
+	return t.send(&moldauv1.ReadResponse{Frame: &moldauv1.ReadResponse_Records{Records: f}})
+}
+
+// sendLent returns what sends a frame with batches that lie in the answer of the
+// poll at hand, without a copy where the door can.
+func (t *tail) sendLent(batches []byte) func(*moldauv1.ReadRecords) error {
+	if t.lend == nil {
+		return func(f *moldauv1.ReadRecords) error {
+			f.RecordBatches = copied(batches)
+			return t.sendOwn(f)
+		}
+	}
+	return func(f *moldauv1.ReadRecords) error {
+		t.taken.users.Add(1)
+		return t.lend(f, transport.Lend(batches, t.taken.done))
+	}
+}
+
+func (t *tail) sendFrameBy(send func(*moldauv1.ReadRecords) error, p *readPart, f *moldauv1.ReadRecords, next int64) error {
 	if t.may != nil && !t.may(p.id) {
 		return errWithheld
 	}
 	f.NextOffset = next
-	if err := t.send(&moldauv1.ReadResponse{Frame: &moldauv1.ReadResponse_Records{Records: f}}); err != nil {
+	if err := send(f); err != nil {
 		return err
 	}
 	p.next, p.given = next, next

@@ -40,7 +40,7 @@ func (c inProcess) Leave(ctx context.Context, req *moldauv1.LeaveRequest, _ ...g
 
 // Read starts the stream. The caller's context ends it.
 func (c inProcess) Read(ctx context.Context, req *moldauv1.ReadRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[moldauv1.ReadResponse], error) {
-	return startStream(ctx, func(send func(*moldauv1.ReadResponse) error) error { return c.s.Read(ctx, req, send) }), nil
+	return startStream(ctx, func(send func(*moldauv1.ReadResponse) error) error { return c.s.Read(ctx, req, send, nil) }), nil
 }
 
 // Consume starts the stream. The caller's context ends it.

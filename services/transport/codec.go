@@ -82,15 +82,23 @@ func marshalMessage(v any) (mem.BufferSlice, error) {
 // empty body has no field, as proto3 has it.
 func (f *Frame) marshalHead() ([]byte, error) {
 	const maxTagAndLength = 5 + 10
-	size := proto.Size(f.Header)
-	head := make([]byte, 0, size+maxTagAndLength)
+	size, body := proto.Size(f.Header), f.Body.Len()
+	head := make([]byte, 0, size+2*maxTagAndLength)
+	if f.within > 0 {
+		inner := size
+		if body > 0 {
+			inner += protowire.SizeTag(f.bodyField) + protowire.SizeBytes(body)
+		}
+		head = protowire.AppendTag(head, f.within, protowire.BytesType)
+		head = protowire.AppendVarint(head, uint64(inner))
+	}
 	head, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(head, f.Header)
 	if err != nil {
 		return nil, err
 	}
-	if n := f.Body.Len(); n > 0 {
+	if body > 0 {
 		head = protowire.AppendTag(head, f.bodyField, protowire.BytesType)
-		head = protowire.AppendVarint(head, uint64(n))
+		head = protowire.AppendVarint(head, uint64(body))
 	}
 	return head, nil
 }

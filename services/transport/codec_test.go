@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"pgregory.net/rapid"
+
+	moldauv1 "moldau.dev/proto/gen/moldau/v1"
 )
 
 // Any stands in for a data-path message: a header field (type_url = 1) and a
@@ -156,6 +158,33 @@ func TestBodyOutlivesTheMessageItCameInAndIsNotCopied(t *testing.T) {
 	f.Free()
 	if got[0] != poison {
 		t.Error("the last Free did not give the buffer back")
+	}
+}
+
+// TestFrameWithinIsTheMessageThatStubsSend.
+func TestFrameWithinIsTheMessageThatStubsSend(t *testing.T) {
+	for _, size := range []int{0, 1, 127, 128, 70_000} {
+		body := bytes.Repeat([]byte{7}, size)
+		back := 0
+		head := &moldauv1.ReadRecords{Topic: "t", NextOffset: 9}
+		f := NewFrameWithin(2, head, 4, Lend(body, func() { back++ }))
+		out, err := Codec().Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Free()
+		got := &moldauv1.ReadResponse{}
+		if err := proto.Unmarshal(out.Materialize(), got); err != nil {
+			t.Fatal(err)
+		}
+		out.Free()
+		want := &moldauv1.ReadRecords{Topic: "t", NextOffset: 9, RecordBatches: body}
+		if !proto.Equal(got.GetRecords(), want) {
+			t.Errorf("%d bytes: not what a stub sends", size)
+		}
+		if back != 1 {
+			t.Errorf("%d bytes: given back %d times", size, back)
+		}
 	}
 }
 

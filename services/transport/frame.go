@@ -18,6 +18,7 @@ type Frame struct {
 	Body mem.BufferSlice
 
 	bodyField protowire.Number
+	within    protowire.Number // the field that holds header and body; 0: they are the message
 }
 
 // NewFrame returns a frame to send, or, without a body, one to receive into.
@@ -38,6 +39,12 @@ func NewFrame(header proto.Message, bodyField protowire.Number, body ...[]byte) 
 // Free the frame once Send has returned; the transport holds its own.
 func NewFrameOf(header proto.Message, bodyField protowire.Number, body mem.BufferSlice) *Frame {
 	return &Frame{Header: header, Body: body, bodyField: bodyField}
+}
+
+// NewFrameWithin returns a frame to send, as NewFrameOf, of a message that has
+// one field, a message with the fields of header and the body.
+func NewFrameWithin(field protowire.Number, header proto.Message, bodyField protowire.Number, body mem.BufferSlice) *Frame {
+	return &Frame{Header: header, Body: body, bodyField: bodyField, within: field}
 }
 
 // BodyField returns the number of the body field.

@@ -2,8 +2,6 @@ package storageclient
 
 import (
 	"context"
-	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -76,47 +74,23 @@ func serveFetch(srv any, stream grpc.ServerStream) error {
 }
 
 // share makes the response's bytes a body that releases the response once the
-// transport has written all of it. What is queued on a connection that breaks
-// the transport leaves to the garbage collector, which releases it as well.
-func share(resp *FetchResponse) mem.BufferSlice {
-	release := sync.OnceFunc(resp.Release)
-	owner := &sharedResponse{release: release}
-	runtime.AddCleanup(owner, func(release func()) { release() }, release)
-	owner.users.Store(1)
-	defer owner.done()
-	var body mem.BufferSlice
+// transport has written all of it.
+func share(resp *FetchResponse) (body mem.BufferSlice) {
+	var users atomic.Int32
+	done := func() {
+		if users.Add(-1) == 0 {
+			resp.Release()
+		}
+	}
+	users.Store(1)
+	defer done()
 	for i := range resp.Results {
-		b := resp.Results[i].Batches
-		if len(b) == 0 {
-			continue
+		if b := resp.Results[i].Batches; len(b) > 0 {
+			users.Add(1)
+			body = append(body, transport.Lend(b, done)...)
 		}
-		if mem.IsBelowBufferPoolingThreshold(cap(b)) {
-			body = append(body, mem.SliceBuffer(append([]byte(nil), b...))) // grpc counts no references to so few
-			continue
-		}
-		owner.users.Add(1)
-		body = append(body, mem.NewBuffer(&b, owner))
 	}
 	return body
-}
-
-// sharedResponse is a mem.BufferPool only to hear when a buffer is let go.
-type sharedResponse struct {
-	release func()
-	users   atomic.Int32
-}
-
-func (o *sharedResponse) Get(n int) *[]byte {
-	b := make([]byte, n)
-	return &b
-}
-
-func (o *sharedResponse) Put(*[]byte) { o.done() }
-
-func (o *sharedResponse) done() {
-	if o.users.Add(-1) == 0 {
-		o.release()
-	}
 }
 
 func (s *server) ListOffsets(ctx context.Context, w *storagev1.ListOffsetsRequest) (*storagev1.ListOffsetsResponse, error) {
