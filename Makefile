@@ -56,6 +56,9 @@ browser: ## tail a topic in headless Chromium; as root, installs Debian's where 
 		{ echo "no Chromium here; Debian's package is called chromium" >&2; exit 1; }
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./services/test/e2e
 
+exactly-once: ## carry order lines exactly once with nothing but curl, and kill what takes part; takes curl and jq, and minutes
+	go test -count=1 -timeout 15m -tags exactlyonce -run '^TestCurl' -v ./services/test/e2e
+
 simulate: ## run MOLDAU_SIM_SEEDS seeds of the simulator (2000) from MOLDAU_SIM_FIRST (1) on
 	MOLDAU_SIM_SEEDS=$(MOLDAU_SIM_SEEDS) go test -count=1 -timeout 60m -v -run '^TestSeeds' ./services/test/simulator
 
@@ -86,4 +89,4 @@ image: ## build the image $(IMAGE), as docker-compose up does
 compose-test: consul ## start docker-compose.yml and kill each container under load; needs a Docker engine and the ports free
 	go test -count=1 -timeout 20m -tags compose -v ./services/test/compose
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser simulate faults kafka-clients scale consul consul-test image compose-test
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate faults kafka-clients scale consul consul-test image compose-test

@@ -115,6 +115,9 @@ func (c *Cluster) AddMember(t testing.TB, role string) Member {
 // doors.
 func (c *Cluster) GRPCAddrs() []string { return c.gateways(0) }
 
+// HTTPAddrs are the HTTP doors of all gateways.
+func (c *Cluster) HTTPAddrs() []string { return c.gateways(1) }
+
 // KafkaAddrs are the Kafka doors of all gateways.
 func (c *Cluster) KafkaAddrs() []string { return c.gateways(2) }
 
