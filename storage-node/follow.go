@@ -207,6 +207,10 @@ func (p *partition) cutDone(l *commitlog.Log, f *replication.Follower) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cuts.Add(1)
-	p.step(replication.Cut{Start: l.StartOffset(), End: l.EndOffset()})
+	cut := replication.Cut{Start: l.StartOffset(), End: l.EndOffset(), DurableEnd: l.DurableEnd()}
+	p.step(cut)
+	if cut.DurableEnd < cut.End {
+		p.node.flusher.mark(p) // a flush that was under way is not told of
+	}
 	p.highWatermark.Store(f.HighWatermark())
 }

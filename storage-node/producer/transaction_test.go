@@ -167,12 +167,24 @@ func TestGuardDies(t *testing.T) { // T7
 	}
 }
 
+// Each life of each leader gives guards of a range of its own: one from below or
+// above what this one gave is not one that has died.
 func TestGuardOfAnotherLeaderSaysNothing(t *testing.T) { // T7
-	p := newPartition(t)
-	if g := p.guard(txnBatch(7, 0, 0), Request{Guard: 5}); g != 1000 {
-		t.Fatalf("guard %d, want a new one", g)
+	for _, foreign := range []int64{5, 999, 1001, 1 << 60} {
+		p := newPartition(t)
+		p.begin(8, 0, 0) // another producer's: 1000 is given
+		p.marked(record.Commit, 8, 1, 0, 2, true, "")
+		if g := p.guard(txnBatch(7, 0, 0), Request{Guard: foreign}); g != 1001 {
+			t.Fatalf("guard %d in the place of %d, want a new one", g, foreign)
+		}
+		p.appended(txnBatch(7, 0, 0), Request{Guard: 1001})
 	}
-	p.appended(txnBatch(7, 0, 0), Request{Guard: 1000})
+	for _, dead := range []int64{1000, 1001} {
+		p := newPartition(t)
+		p.begin(8, 0, 0)
+		p.guard(txnBatch(9, 0, 0), Request{})
+		p.refused(txnBatch(7, 0, 0), Request{Guard: dead}, errcode.InvalidTransactionState)
+	}
 }
 
 func TestLowestPendingSequenceBlocksHigherOnes(t *testing.T) { // T7, KIP-890
@@ -245,7 +257,10 @@ func TestMarkerIsAcceptedAsKafkaDoes(t *testing.T) {
 		{"v1, an epoch before", true, 4, 3, 1, false, fencedEpoch},
 		{"v1, coordinator deposed", true, 5, 2, 1, false, fencedCoordinator},
 		{"v1, again", false, 5, 3, 1, false, ""},
-		{"v1, again by a new coordinator", false, 5, 4, 1, true, ""}, // so that the old one is fenced
+		{"v1, again by a new coordinator", false, 5, 4, 1, true, ""},  // so that the old one is fenced
+		{"v1, nothing open, a later epoch", false, 6, 3, 1, true, ""}, // fences what the transaction's own may still send
+		{"v1, nothing open, an epoch before", false, 4, 3, 1, false, fencedEpoch},
+		{"v1, nothing open, an epoch before, by a new coordinator", false, 4, 4, 1, false, fencedEpoch},
 		{"an operator's, without version", true, 5, 3, 0, true, ""},
 	}
 	for _, c := range cases {

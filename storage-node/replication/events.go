@@ -64,4 +64,5 @@ type Wrote struct{ End int64 }
 
 // Cut says that a Truncate or Restart is done, durably: the log starts at Start
 // and ends at End. Less than was asked for may be left: batches are cut whole.
-type Cut struct{ Start, End int64 }
+// What is left need not have been fsynced yet: that it is up to DurableEnd.
+type Cut struct{ Start, End, DurableEnd int64 }

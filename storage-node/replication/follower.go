@@ -171,7 +171,7 @@ func (f *Follower) reset(r *Reset) {
 // cut goes on from a log that was cut. An empty one is committed as far as it
 // goes: its start, end and high watermark are one (R4).
 func (f *Follower) cut(c *Cut) {
-	f.end, f.flushed = c.End, c.End
+	f.end, f.flushed = c.End, min(c.DurableEnd, c.End)
 	f.hw = min(f.hw, c.End)
 	if c.Start == c.End {
 		f.hw = c.End

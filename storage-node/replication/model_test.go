@@ -317,8 +317,7 @@ func (m *model) carry(n *node, effects []Effect) {
 				m.fail("node %d cuts to %d, its high watermark is %d (invariant 12)", n.id, e.To, n.follower.HighWatermark())
 			}
 			n.log.cut(e.To)
-			n.log.durable = min(n.log.end(), max(n.log.durable, e.To))
-			m.step(n, Cut{0, n.log.end()})
+			m.step(n, Cut{0, n.log.end(), n.log.durable})
 		case Wake:
 			n.wake = e.At
 		case Restart:

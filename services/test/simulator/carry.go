@@ -126,9 +126,9 @@ func (r *replica) answer() {
 
 // propose asks the controller for other in-sync replicas (R9).
 func (r *replica) propose(q replication.Propose) {
-	c, epoch := r.n.w.controllers[r.n.w.activeController()], r.epoch
+	c, epoch, nodeEpoch := r.n.w.controllers[r.n.w.activeController()], r.epoch, r.n.epoch
 	call(r.n.w, r.n.proc, c.proc, "alter partition", time.Second, func(reply func(altered)) {
-		c.alter(r.part, r.n.id, r.n.epoch, q, reply)
+		c.alter(r.part, r.n.id, nodeEpoch, q, reply)
 	}, func(a altered, err error) {
 		if err != nil {
 			a.reason = errcode.RequestTimedOut
@@ -226,7 +226,7 @@ func (r *replica) truncate(t replication.Truncate) {
 	mine := r.follower
 	r.n.w.after(r.n.proc, r.soon(), "cut", func() {
 		if r.follower == mine {
-			r.stepFollower(replication.Cut{Start: r.log.StartOffset(), End: r.log.EndOffset()})
+			r.stepFollower(replication.Cut{Start: r.log.StartOffset(), End: r.log.EndOffset(), DurableEnd: r.log.DurableEnd()})
 		}
 	})
 }

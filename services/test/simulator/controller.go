@@ -121,7 +121,8 @@ func (c *controller) ping(session int64) {
 }
 
 func (c *controller) begin() {
-	c.ask("begin", func() answer { return c.w.consul.begin(c.session) }, func(a answer) {
+	session := c.session
+	c.ask("begin", func() answer { return c.w.consul.begin(session) }, func(a answer) {
 		if a.err == errUnknown {
 			c.retry(200*time.Millisecond, "begin", c.begin)
 			return
@@ -156,8 +157,8 @@ func (c *controller) deposed() {
 // renew keeps the session; without success for two thirds of its time the term
 // ends (C6).
 func (c *controller) renew() {
-	sent := c.now()
-	c.ask("renew", func() answer { return c.w.consul.renew(c.session) }, func(a answer) {
+	sent, session := c.now(), c.session
+	c.ask("renew", func() answer { return c.w.consul.renew(session) }, func(a answer) {
 		switch {
 		case a.err == errCheck:
 			c.deposed()
@@ -196,6 +197,9 @@ func (c *controller) work() {
 			j.done(c.image.revision, err)
 			continue
 		}
+		if a, ok := j.change.(*cluster.AlterPartitions); ok {
+			c.w.checkAltered(c.image, a)
+		}
 		c.count++
 		next.revision = c.epoch<<32 + c.count
 		c.busy = true
@@ -206,8 +210,9 @@ func (c *controller) work() {
 // commit makes a decision durable. Where the outcome is unknown the store is
 // asked who wrote last (C4).
 func (c *controller) commit(j job, next *image, op uint64) {
+	session, epoch, index := c.session, c.epoch, c.index // of now: the call may come late
 	c.ask("write", func() answer {
-		return c.w.consul.write(c.session, c.epoch, c.index, next, op)
+		return c.w.consul.write(session, epoch, index, next, op)
 	}, func(a answer) { c.committed(j, next, op, a) })
 }
 

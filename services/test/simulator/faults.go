@@ -55,6 +55,40 @@ var kinds = []kind{
 			w.cutFor(n, p.proc, d, true)
 		}
 	}},
+	{"cut a leader and clients off from metadata", func(w *World) {
+		d := time.Second + w.upTo(16*time.Second)
+		for _, p := range w.deaf() {
+			for _, c := range w.controllers {
+				w.cutFor(p, c.proc, d, true)
+			}
+		}
+	}},
+	{"a leader and clients hear late that leaders have moved", func(w *World) {
+		d := time.Second + w.upTo(12*time.Second)
+		for _, p := range w.deaf() {
+			for _, c := range w.controllers {
+				for _, conn := range w.net.between(p, c.proc) {
+					conn.stall(d)
+				}
+			}
+		}
+		w.elect()
+	}},
+	{"leaders fall while a replica lags", func(w *World) {
+		i := w.rng.IntN(len(w.parts))
+		lags := w.nodes[w.truth.parts[i].Replicas[w.rng.IntN(3)]]
+		for _, p := range w.processes {
+			w.cutFor(lags.proc, p, 5*time.Second, true)
+		}
+		lags.slowTo = max(lags.slowTo, w.now+25*time.Second)
+		for k := range 3 {
+			w.at(5*time.Second+time.Duration(k)*w.upTo(5*time.Second), "a leader falls", func() {
+				if id := w.truth.parts[i].Leader; id != cluster.NoLeader && id != lags.id {
+					w.killed(w.nodes[id], false)
+				}
+			})
+		}
+	}},
 	{"break connections", func(w *World) {
 		for _, c := range w.net.conns {
 			if c.open && w.chance(40) {
@@ -74,11 +108,7 @@ var kinds = []kind{
 		n := w.anyNode()
 		n.slowTo = max(n.slowTo, w.now+time.Second+w.upTo(10*time.Second))
 	}},
-	{"preferred leaders are elected", func(w *World) {
-		if c := w.controllers[w.activeController()]; c.proc.up && c.active {
-			c.decide(&cluster.ElectLeaders{}, func(int64, error) {})
-		}
-	}},
+	{"preferred leaders are elected", (*World).elect},
 	{"consul loses its leader", func(w *World) {
 		w.consul.leader = false
 		w.at(w.upTo(6*time.Second), "consul has a leader", func() { w.consul.leader = true })
@@ -123,6 +153,26 @@ func (w *World) breakThings() time.Duration {
 		})
 	}
 	return length
+}
+
+// elect makes the preferred leaders lead, if they are in sync.
+func (w *World) elect() {
+	if c := w.controllers[w.activeController()]; c.proc.up && c.active {
+		c.decide(&cluster.ElectLeaders{}, func(int64, error) {})
+	}
+}
+
+// deaf draws a leader, where there is one, and about half of the clients.
+func (w *World) deaf() (drawn []*process) {
+	if id := w.truth.parts[w.rng.IntN(len(w.parts))].Leader; id != cluster.NoLeader {
+		drawn = append(drawn, w.nodes[id].proc)
+	}
+	for _, c := range w.clients {
+		if w.chance(50) {
+			drawn = append(drawn, c.proc)
+		}
+	}
+	return drawn
 }
 
 func (w *World) anyNode() *node       { return w.nodes[w.rng.IntN(len(w.nodes))] }

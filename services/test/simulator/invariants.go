@@ -154,6 +154,28 @@ func (w *World) checkCommit(i *image) {
 	w.truth = i
 }
 
+// checkAltered sees each change of in-sync replicas that a leader asked for and
+// gets: it speaks of the partition as it is, and of nodes as they are (invariant
+// 10, R9).
+func (w *World) checkAltered(before *image, c *cluster.AlterPartitions) {
+	for i, ask := range c.Partitions {
+		if c.Results[i].GetError() != nil {
+			continue
+		}
+		p := before.parts[ask.Partition]
+		if p.Leader != c.NodeID || ask.LeaderEpoch != p.LeaderEpoch || ask.PartitionEpoch != p.PartitionEpoch {
+			w.fail("partition %d: node %d changes %v by leader epoch %d, partition epoch %d (invariant 10)",
+				ask.Partition, c.NodeID, p, ask.LeaderEpoch, ask.PartitionEpoch)
+		}
+		for _, m := range ask.Isr {
+			if !before.live(m.NodeId) || before.state.Nodes[m.NodeId].NodeEpoch != m.NodeEpoch {
+				w.fail("partition %d: node %d of epoch %d is taken for in sync, and is %v (invariant 10)",
+					ask.Partition, m.NodeId, m.NodeEpoch, before.state.Nodes[m.NodeId])
+			}
+		}
+	}
+}
+
 // checkLeader sees each replica that begins to lead (invariants 4 and 7).
 func (w *World) checkLeader(r *replica) {
 	p := w.parts[r.part]

@@ -55,7 +55,7 @@ func (n *node) now() time.Time { return n.w.clock(n.proc) }
 
 func (n *node) start() {
 	*n = node{w: n.w, proc: n.proc, id: n.id, disk: n.disk, lastEpoch: n.lastEpoch, powerLost: n.powerLost, slowTo: n.slowTo}
-	n.lease = replication.NewLease(replication.DefaultConfig().Lease)
+	n.lease = replication.NewLease(n.w.config.Lease)
 	n.view = n.w.genesis
 	for range n.w.nodes {
 		n.peers = append(n.peers, &peer{})

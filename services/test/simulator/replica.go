@@ -145,7 +145,7 @@ func (r *replica) assume(i *image) {
 		r.lead(seen, former)
 	case cluster.NoLeader:
 	default:
-		r.follower = replication.NewFollower(replication.DefaultConfig(), r.local(), seen, r.session)
+		r.follower = replication.NewFollower(r.n.w.config, r.local(), seen, r.session)
 		if c := r.n.peers[p.Leader].conn; c != nil {
 			r.stepFollower(replication.Attached{})
 		}
@@ -181,7 +181,7 @@ func (r *replica) lead(seen replication.Partition, former []int32) {
 		r.n.w.fail("node %d: start epoch: %v", r.n.id, err)
 	}
 	var out []replication.Effect
-	r.leader, out = replication.NewLeader(r.n.now(), replication.DefaultConfig(), r.local(), seen, former)
+	r.leader, out = replication.NewLeader(r.n.now(), r.n.w.config, r.local(), seen, former)
 	r.carry(out)
 }
 

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"moldau.dev/storage-node/replication"
 	"moldau.dev/storage-node/vfs"
 )
 
@@ -55,6 +56,7 @@ type World struct {
 	tasks       []func() string // each says what it still waits for
 
 	durable    bool // the topics
+	config     replication.Config
 	parts      []*part
 	genesis    *image
 	truth      *image            // the newest committed state
@@ -161,6 +163,8 @@ func (w *World) happen(e event) {
 func (w *World) build() {
 	nodes := 3 + w.rng.IntN(2)
 	w.durable = w.chance(75)
+	w.config = replication.DefaultConfig()
+	w.config.LagMax = []time.Duration{1500 * time.Millisecond, 4 * time.Second, 30 * time.Second}[w.rng.IntN(3)]
 	w.net = newNetwork(w, 1+3+nodes+8)
 	w.consul = &consul{w: w, sessions: map[int64]time.Duration{}, leader: true}
 	w.consul.proc = w.process("consul", func() {}, func() {})
@@ -194,9 +198,11 @@ func (w *World) build() {
 			w.client(p.work)
 			w.tasks = append(w.tasks, p.waits)
 		}
-		r := &reader{part: i}
-		w.client(r.work)
-		w.tasks = append(w.tasks, func() string { return r.waits(w) })
+		for range 2 {
+			r := &reader{part: i}
+			w.client(r.work)
+			w.tasks = append(w.tasks, func() string { return r.waits(w) })
+		}
 	}
 	for _, p := range w.processes {
 		w.boot(p)
