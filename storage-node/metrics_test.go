@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"moldau.dev/metadata/metadataclient"
-	"moldau.dev/storage-node/storageclient"
+	"moldau.dev/services/topicid"
 )
 
 // measured starts a node whose metrics the test reads.
@@ -98,8 +98,14 @@ func TestOnlyTopicsOfTheNodeHaveSeries(t *testing.T) {
 	if got := topics(); !slices.Equal(got, []string{"t"}) {
 		t.Fatalf("series of %v", got)
 	}
-	c.meta.remove("t", true)
-	again := storageclient.PartitionID{Topic: c.meta.create("t", 1, nil)}
+	again := pid(topicid.New(), 0)
+	c.meta.change(func(v *metadataclient.View) { // at once: in between the series may go
+		next := *v.Topics["t"]
+		next.ID = again.Topic
+		delete(v.TopicsByID, old.Topic)
+		v.Deleted[old.Topic] = "t"
+		v.Topics["t"], v.TopicsByID[next.ID] = &next, &next
+	})
 	s.reconcile()
 	mustAppend(t, s, again, batch(t, 1, "x"))
 	if got := measure(t, r, "moldau_storage_append_records_total"); got["t"] != 2 {
