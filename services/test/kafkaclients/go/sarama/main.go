@@ -26,7 +26,6 @@ func config() *sarama.Config {
 	cfg.Producer.RequiredAcks, cfg.Producer.Return.Successes = sarama.WaitForAll, true
 	cfg.Producer.Idempotent, cfg.Net.MaxOpenRequests = true, 1
 	cfg.Consumer.IsolationLevel, cfg.Consumer.Offsets.Initial = sarama.ReadCommitted, sarama.OffsetOldest
-	cfg.Consumer.Offsets.AutoCommit.Enable = false
 	cfg.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	return cfg
 }
@@ -55,8 +54,7 @@ func consume(broker, topic string, count int, group string, hand func(client.Rec
 	if group != "" {
 		return member(broker, topic, group, 1, count, func(lot []*sarama.ConsumerMessage, session sarama.ConsumerGroupSession) error {
 			hand(record(lot[0]))
-			session.MarkMessage(lot[0], "")
-			session.Commit()
+			session.MarkMessage(lot[0], "") // committed each second and in the end: a commit waits behind the fetches of its connection
 			return nil
 		})
 	}
