@@ -80,6 +80,10 @@ kafka-clients: ## install Kafka clients of other makers and have them work again
 	./services/test/kafkaclients/install
 	go test -count=1 -timeout 20m -tags kafkaclients -v ./services/test/kafkaclients
 
+kafka-diff: ## ask Apache Kafka and the platform the same requests and compare their answers
+	./services/test/kafkaclients/install
+	go test -count=1 -timeout 10m -tags kafkadiff -v ./services/test/kafkadiff
+
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 
@@ -89,4 +93,4 @@ image: ## build the image $(IMAGE), as docker-compose up does
 compose-test: consul ## start docker-compose.yml and kill each container under load; needs a Docker engine and the ports free
 	go test -count=1 -timeout 20m -tags compose -v ./services/test/compose
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate faults kafka-clients scale consul consul-test image compose-test
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate faults kafka-clients kafka-diff scale consul consul-test image compose-test
