@@ -30,6 +30,8 @@ func (s *Server) RegisterConnect(server *connect.Server) {
 	moldauv1connect.RegisterTransactionServiceHandler(server, s)
 	moldauv1connect.RegisterOffsetServiceHandler(server, s)
 	moldauv1connect.RegisterGroupServiceHandler(server, s)
+	moldauv1connect.RegisterNodeServiceHandler(server, s)
+	moldauv1connect.RegisterPlacementServiceHandler(server, s)
 	moldauv1connect.RegisterConsumeServiceHandler(server, connectConsume{s})
 }
 

@@ -17,6 +17,8 @@ func (s *Server) RegisterGRPC(r grpc.ServiceRegistrar) {
 	moldauv1.RegisterTransactionServiceServer(r, s.TransactionServer())
 	moldauv1.RegisterOffsetServiceServer(r, s.OffsetServer())
 	moldauv1.RegisterGroupServiceServer(r, s.GroupServer())
+	moldauv1.RegisterNodeServiceServer(r, s.NodeServer())
+	moldauv1.RegisterPlacementServiceServer(r, s.PlacementServer())
 	moldauv1.RegisterConsumeServiceServer(r, consumeServer{Server: s})
 }
 
@@ -39,6 +41,22 @@ func (s *Server) OffsetServer() moldauv1.OffsetServiceServer { return offsetServ
 
 // GroupServer is the server as grpc-go and the REST face want it.
 func (s *Server) GroupServer() moldauv1.GroupServiceServer { return groupServer{Server: s} }
+
+// NodeServer is the server as grpc-go and the REST face want it.
+func (s *Server) NodeServer() moldauv1.NodeServiceServer { return nodeServer{Server: s} }
+
+// PlacementServer is the server as grpc-go and the REST face want it.
+func (s *Server) PlacementServer() moldauv1.PlacementServiceServer { return placementServer{Server: s} }
+
+type nodeServer struct {
+	moldauv1.UnsafeNodeServiceServer
+	*Server
+}
+
+type placementServer struct {
+	moldauv1.UnsafePlacementServiceServer
+	*Server
+}
 
 type groupServer struct {
 	moldauv1.UnsafeGroupServiceServer

@@ -75,6 +75,8 @@ func NewHandler(s *native.Server, o Options) (http.Handler, error) {
 		moldauv1.RegisterTransactionServiceHandlerServer(ctx, mux, s.TransactionServer()),
 		moldauv1.RegisterOffsetServiceHandlerServer(ctx, mux, s.OffsetServer()),
 		moldauv1.RegisterGroupServiceHandlerServer(ctx, mux, s.GroupServer()),
+		moldauv1.RegisterNodeServiceHandlerServer(ctx, mux, s.NodeServer()),
+		moldauv1.RegisterPlacementServiceHandlerServer(ctx, mux, s.PlacementServer()),
 		moldauv1.RegisterReadServiceHandlerClient(ctx, mux, inProcess{s}),
 		moldauv1.RegisterConsumeServiceHandlerClient(ctx, mux, inProcess{s}),
 	} {

@@ -61,7 +61,7 @@ func newRoot() *cobra.Command {
 	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long one request may take")
 	root.AddCommand(
 		c.upCommand(), c.runCommand(), c.configCommand(), c.healthCommand(), c.doctorCommand(), c.versionCommand(),
-		c.topicCommand(), c.produceCommand(), c.consumeCommand(), c.groupCommand(), c.txnCommand(), c.clusterCommand(), c.benchCommand(),
+		c.topicCommand(), c.produceCommand(), c.consumeCommand(), c.groupCommand(), c.txnCommand(), c.clusterCommand(), c.nodeCommand(), c.benchCommand(),
 	)
 	root.AddCommand(c.roleCommands()...)
 	complete(root, "profile", profiles()...)

@@ -239,7 +239,11 @@ type Node struct {
 	// Partitions that it leads.
 	LeaderCount int32 `protobuf:"varint,5,opt,name=leader_count,json=leaderCount,proto3" json:"leader_count,omitempty"`
 	// Replicas that it holds.
-	ReplicaCount  int32 `protobuf:"varint,6,opt,name=replica_count,json=replicaCount,proto3" json:"replica_count,omitempty"`
+	ReplicaCount int32 `protobuf:"varint,6,opt,name=replica_count,json=replicaCount,proto3" json:"replica_count,omitempty"`
+	// Whether an operator wants all replicas off it (NodeService.DrainNode).
+	Evacuating bool `protobuf:"varint,7,opt,name=evacuating,proto3" json:"evacuating,omitempty"`
+	// Replicas of replica_count that are not in sync.
+	LaggingCount  int32 `protobuf:"varint,8,opt,name=lagging_count,json=laggingCount,proto3" json:"lagging_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,6 +320,20 @@ func (x *Node) GetReplicaCount() int32 {
 	return 0
 }
 
+func (x *Node) GetEvacuating() bool {
+	if x != nil {
+		return x.Evacuating
+	}
+	return false
+}
+
+func (x *Node) GetLaggingCount() int32 {
+	if x != nil {
+		return x.LaggingCount
+	}
+	return 0
+}
+
 var File_moldau_v1_cluster_service_proto protoreflect.FileDescriptor
 
 const file_moldau_v1_cluster_service_proto_rawDesc = "" +
@@ -332,14 +350,18 @@ const file_moldau_v1_cluster_service_proto_rawDesc = "" +
 	"topicCount\x12'\n" +
 	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\x126\n" +
 	"\x17offline_partition_count\x18\x06 \x01(\x05R\x15offlinePartitionCount\x12)\n" +
-	"\x06origin\x18\a \x01(\v2\x11.moldau.v1.OriginR\x06origin\"\xb8\x01\n" +
+	"\x06origin\x18\a \x01(\v2\x11.moldau.v1.OriginR\x06origin\"\xfd\x01\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04rack\x18\x03 \x01(\tR\x04rack\x12*\n" +
 	"\x05state\x18\x04 \x01(\x0e2\x14.moldau.v1.NodeStateR\x05state\x12!\n" +
 	"\fleader_count\x18\x05 \x01(\x05R\vleaderCount\x12#\n" +
-	"\rreplica_count\x18\x06 \x01(\x05R\freplicaCount*l\n" +
+	"\rreplica_count\x18\x06 \x01(\x05R\freplicaCount\x12\x1e\n" +
+	"\n" +
+	"evacuating\x18\a \x01(\bR\n" +
+	"evacuating\x12#\n" +
+	"\rlagging_count\x18\b \x01(\x05R\flaggingCount*l\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fNODE_STATE_LIVE\x10\x01\x12\x15\n" +
