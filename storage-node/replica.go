@@ -70,7 +70,7 @@ func (p *partition) become(l *commitlog.Log) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	role := p.role.Load()
-	next = tenure{role.leader, role.leaderEpoch, next.nodeEpoch}
+	next = tenure{role.leader, role.leaderEpoch, next.nodeEpoch, role.holds(p.node.cfg.NodeID)}
 	former := p.formerLeaders(role)
 	if r.leader != nil && role.leader != noLeader && !role.holds(p.node.cfg.NodeID) {
 		p.node.links.to(role.leader).resign(p.id, role.leaderEpoch) // whoever follows says so by that

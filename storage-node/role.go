@@ -27,18 +27,19 @@ type role struct {
 // noLeader is the leader of a partition that has none.
 const noLeader = -1
 
-// tenure names who leads since when, and in which of the node's own incarnations:
-// a replica's core is of one.
+// tenure names who leads since when, in which of the node's own incarnations, and
+// whether the node has a replica: a replica's core is of one.
 type tenure struct {
 	leader      int32
 	leaderEpoch int32
 	nodeEpoch   int64
+	member      bool
 }
 
 // tenure that metadata last said.
 func (p *partition) tenure() tenure {
 	r := p.role.Load()
-	return tenure{r.leader, r.leaderEpoch, p.node.nodeEpoch.Load()}
+	return tenure{r.leader, r.leaderEpoch, p.node.nodeEpoch.Load(), r.holds(p.node.cfg.NodeID)}
 }
 
 func newRole(t *metadataclient.Topic, index int32, cfg topicconfig.Config, counters topicCounters, nodes map[int32]*metadataclient.Node) *role {

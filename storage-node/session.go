@@ -105,13 +105,11 @@ func (s *session) refuse(why errcode.Reason) {
 	}
 }
 
-// drop ends a session whose follower needs no answer: it asks again, or has its
-// own reason to stop.
-func (s *session) drop() {
-	if s != nil {
-		s.end(nil)
-	}
-}
+// drop ends a session for a reason of the leader's. Its follower is told, and
+// asks again: else it would wait for ever where it follows on (a leader that
+// begins anew in its epoch, a replica that is moved away and back). One that has
+// its own reason to stop, or asked anew already, takes no notice.
+func (s *session) drop() { s.refuse(errcode.NotLeader) }
 
 // end makes sure that nothing of the session is sent any more.
 func (s *session) end(a *storageclient.SessionAnswer) {
@@ -124,7 +122,7 @@ func (s *session) end(a *storageclient.SessionAnswer) {
 	s.over = true
 	f.underWay -= s.sent - s.taken
 	delete(f.sessions, s.handle)
-	if a != nil && !f.closed {
+	if !f.closed {
 		a.Handle = s.handle
 		f.say(*a)
 	}
