@@ -62,7 +62,7 @@ exactly-once: ## carry order lines exactly once with nothing but curl, and kill 
 simulate: ## run MOLDAU_SIM_SEEDS seeds of the simulator (2000) from MOLDAU_SIM_FIRST (1) on
 	MOLDAU_SIM_SEEDS=$(MOLDAU_SIM_SEEDS) go test -count=1 -timeout 60m -v -run '^TestSeeds' ./services/test/simulator
 
-faults: ## break clusters for MOLDAU_FAULT_SECONDS each (120) and judge what clients saw
+faults: consul ## break clusters for MOLDAU_FAULT_SECONDS each (120) and judge what clients saw
 	go test -count=1 -timeout 60m -tags faults -v ./services/test/faults
 
 consul: ## build bin/consul, a real Consul server for tests; minutes where nothing is cached

@@ -89,11 +89,13 @@ func readKafka(ctx context.Context, r *recorder, process int, brokers []string, 
 }
 
 // unmendable returns the first error of a poll that the client does not try to
-// mend itself: a log that went back, above all.
+// mend itself: a log that went back, above all. In a topic of transactions
+// franz-go thinks so where a marker of a new leader was the last that it saw: it
+// passes markers without taking note of their epoch. There the history tells.
 func unmendable(fetches kgo.Fetches) (err error) {
 	fetches.EachError(func(topic string, partition int32, e error) {
 		var lost *kgo.ErrDataLoss
-		if errors.As(e, &lost) || errors.Is(e, kerr.OffsetOutOfRange) {
+		if errors.As(e, &lost) && topic != transactedTopic || errors.Is(e, kerr.OffsetOutOfRange) {
 			err = fmt.Errorf("%s-%d: %w", topic, partition, e)
 		}
 	})

@@ -27,7 +27,14 @@ type Entry struct {
 	Unknown    int            `json:"unknown"`
 	Read       int            `json:"read"`
 	Faults     map[string]int `json:"faults"`
-	Anomalies  int            `json:"anomalies"`
+	// Of the workloads that need coordinators: transactions that were asked to
+	// commit or abort, records copied exactly once, claims of group members, and
+	// commits and fetches of offsets.
+	Transactions int `json:"transactions,omitempty"`
+	Copied       int `json:"copied,omitempty"`
+	Claims       int `json:"claims,omitempty"`
+	Offsets      int `json:"offsets,omitempty"`
+	Anomalies    int `json:"anomalies"`
 }
 
 // note adds a run to the ledger, or shows it.

@@ -66,7 +66,7 @@ func readNative(ctx context.Context, r *recorder, process int, c *gatewayclient.
 			delete(polls, partition)
 		}
 	}
-	req := &moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: topic}}, UntilEnd: untilEnd}
+	req := &moldauv1.ReadRequest{Topics: []*moldauv1.ReadTopic{{Topic: topic}}, UntilEnd: untilEnd, ReadCommitted: true}
 	for m, err := range c.Read(ctx, req) {
 		if err != nil {
 			if ctx.Err() == nil || untilEnd {

@@ -7,15 +7,12 @@ package takeover
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
@@ -47,12 +44,7 @@ func start(t *testing.T) *rig {
 		"MOLDAU_METADATA_STORE=consul", "MOLDAU_CONSUL_ADDRESS="+r.consul.Addr(), "MOLDAU_METADATA_TARGET=moldau:///metadata"))
 	for id := range instances {
 		m := member(id + 1)
-		conn, err := grpc.NewClient(r.MetadataAddr(t, m), grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		r.pings[m] = metadatav1.NewMetadataServiceClient(conn)
+		r.pings[m] = r.Metadata(t, m)
 	}
 	r.CreateTopic(t, topic, 1, nil)
 	r.keepProducing(t)
@@ -118,26 +110,7 @@ func (r *rig) readsAll(t *testing.T) {
 // active returns the process that leads, of those that answer.
 func (r *rig) active(t *testing.T) testcluster.Member {
 	t.Helper()
-	for testcluster.Context(t).Err() == nil {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		leads := make(chan testcluster.Member, len(r.pings))
-		var asked sync.WaitGroup
-		for m, ping := range r.pings {
-			asked.Go(func() {
-				if pong, err := ping.Ping(ctx, &metadatav1.PingRequest{}); err == nil && pong.GetActive() {
-					leads <- m
-					cancel()
-				}
-			})
-		}
-		asked.Wait()
-		cancel()
-		if len(leads) > 0 {
-			return <-leads
-		}
-	}
-	t.Fatal("nobody leads")
-	return testcluster.Member{}
+	return testcluster.ActiveMetadata(t, r.pings)
 }
 
 // decide makes a change that a controller must decide, as soon as one does.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -13,14 +14,17 @@ import (
 // some for each role.
 type Cluster struct {
 	dataDir string
-	origin  string   // allowed to read from browsers; empty is none
-	nodes   int      // storage nodes in one process; 0 is one
-	shape   Shape    // of processes by role; zero is one process
-	env     []string // further settings of each process
+	origin  string                // allowed to read from browsers; empty is none
+	nodes   int                   // storage nodes in one process; 0 is one
+	shape   Shape                 // of processes by role; zero is one process
+	env     []string              // further settings of each process
+	own     func(Member) []string // further settings of one process
 
 	grpcAddr, httpAddr, kafkaAddr string           // of the doors started last
-	processes                     []*Process       // in river order; the last one is a gateway's
 	conn                          *grpc.ClientConn // nil until someone asks
+
+	mu        sync.Mutex // members may be started and ended at once by several
+	processes []*Process // in river order; the last one is a gateway's
 }
 
 // Option shapes a cluster before it starts.

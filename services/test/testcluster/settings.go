@@ -29,6 +29,9 @@ func (c *Cluster) launch(t testing.TB, m Member) *Process {
 		env = append(env, "MOLDAU_METADATA_TARGET="+target)
 	}
 	env = append(env, c.env...)
+	if c.own != nil {
+		env = append(env, c.own(m)...)
+	}
 	for setting, addr := range c.listens(m) {
 		env = append(env, setting+"="+addr)
 	}
@@ -61,6 +64,8 @@ var saysReady = map[string]string{
 func (c *Cluster) waitReady(t testing.TB, p *Process) bool {
 	t.Helper()
 	said := p.SawLog(t, saysReady[p.member.Role])
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case said == nil:
 		return false
@@ -75,6 +80,8 @@ func (c *Cluster) waitReady(t testing.TB, p *Process) bool {
 
 // metadataTarget is where roles find metadata: all its processes.
 func (c *Cluster) metadataTarget() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var list []string
 	for _, p := range c.processes {
 		if p.member.Role == "metadata" && p.listens != nil {

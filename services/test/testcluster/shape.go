@@ -55,6 +55,11 @@ func WithEnv(settings ...string) Option {
 	return func(c *Cluster) { c.env = append(c.env, settings...) }
 }
 
+// WithMemberEnv gives each member settings of its own.
+func WithMemberEnv(of func(Member) []string) Option {
+	return func(c *Cluster) { c.own = of }
+}
+
 // Member returns the process of a member; it may have ended.
 func (c *Cluster) Member(t testing.TB, m Member) *Process {
 	t.Helper()
@@ -72,6 +77,8 @@ func (c *Cluster) MetadataAddr(t testing.TB, m Member) string {
 }
 
 func (c *Cluster) find(m Member) *Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.member == m })
 	if i < 0 {
 		return nil
@@ -88,7 +95,9 @@ func (c *Cluster) StartMember(t testing.TB, m Member) {
 		t.Fatalf("%s runs still", m.Name())
 	}
 	p := c.launch(t, m)
+	c.mu.Lock()
 	c.processes[slices.Index(c.processes, old)] = p
+	c.mu.Unlock()
 	if !c.waitReady(t, p) {
 		t.Fatalf("%s ended before it was ready", m.Name())
 	}
@@ -98,17 +107,31 @@ func (c *Cluster) StartMember(t testing.TB, m Member) {
 func (c *Cluster) AddMember(t testing.TB, role string) Member {
 	t.Helper()
 	m := Member{Role: role, ID: 1}
-	for _, p := range c.processes {
-		if p.member.Role == role {
-			m.ID = max(m.ID, p.member.ID+1)
-		}
+	for _, other := range c.Members(role) {
+		m.ID = max(m.ID, other.ID+1)
 	}
 	p := c.launch(t, m)
+	c.mu.Lock()
 	c.processes = append([]*Process{p}, c.processes...) // a gateway stays the last
+	c.mu.Unlock()
 	if !c.waitReady(t, p) {
 		t.Fatalf("%s ended before it was ready", m.Name())
 	}
 	return m
+}
+
+// Members lists the members of a role, by id.
+func (c *Cluster) Members(role string) []Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []Member
+	for _, p := range c.processes {
+		if p.member.Role == role {
+			list = append(list, p.member)
+		}
+	}
+	slices.SortFunc(list, func(a, b Member) int { return a.ID - b.ID })
+	return list
 }
 
 // GRPCAddrs are the gRPC doors of all gateways, and KafkaAddrs their Kafka
@@ -122,6 +145,8 @@ func (c *Cluster) HTTPAddrs() []string { return c.gateways(1) }
 func (c *Cluster) KafkaAddrs() []string { return c.gateways(2) }
 
 func (c *Cluster) gateways(listener int) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var list []string
 	for _, p := range c.processes {
 		if len(p.listens) == 3 {

@@ -81,6 +81,8 @@ const (
 	RebalanceOverlap    Kind = "rebalance overlap"    // two owners of a partition in one generation
 	LostOffset          Kind = "lost committed offset"
 	CompactionLoss      Kind = "compaction loss" // a fresh read folds to another map
+	BadCopy             Kind = "bad copy"        // not exactly what was there, in its order
+	Undelivered         Kind = "undelivered"     // committed by a group of which no member saw it
 )
 
 // Anomaly is something that no correct log can show.

@@ -232,3 +232,53 @@ func TestCompaction(t *testing.T) {
 		}
 	}
 }
+
+func TestCopies(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to []int64
+		whole    bool
+	}{
+		"all":         {[]int64{1, 2, 3}, []int64{1, 2, 3}, true},
+		"so far":      {[]int64{1, 2, 3}, []int64{1, 2}, false},
+		"nothing yet": {[]int64{1}, nil, false},
+	} {
+		if found := CheckCopies("a", c.from, c.to, c.whole); len(found) > 0 {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+	for name, c := range map[string]struct {
+		from, to []int64
+		whole    bool
+	}{
+		"twice":            {[]int64{1, 2, 3}, []int64{1, 2, 2, 3}, true},
+		"the last twice":   {[]int64{1, 2}, []int64{1, 2, 2}, true},
+		"one is missing":   {[]int64{1, 2, 3}, []int64{1, 3}, false},
+		"in another order": {[]int64{1, 2, 3}, []int64{2, 1, 3}, true},
+		"the end missing":  {[]int64{1, 2, 3}, []int64{1, 2}, true},
+	} {
+		if found := CheckCopies("a", c.from, c.to, c.whole); len(found) != 1 || found[0].Kind != BadCopy {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+func TestDelivery(t *testing.T) {
+	ops := start().send(1, "a", 1, 0).send(1, "a", 2, 1).send(1, "a", 3, 2).ops
+	seen := func(offsets ...int64) map[string]map[int64]bool {
+		list := map[int64]bool{}
+		for _, o := range offsets {
+			list[o] = true
+		}
+		return map[string]map[int64]bool{"a": list}
+	}
+	at := func(offset int64) map[string]int64 { return map[string]int64{"a": offset} }
+	if found := CheckDelivery("g", ops, seen(0, 1), at(1), at(2)); len(found) > 0 {
+		t.Errorf("delivered and committed: %+v", found)
+	}
+	if found := CheckDelivery("g", ops, seen(0, 2), at(3), at(3)); len(found) != 1 || found[0].Kind != Undelivered {
+		t.Errorf("offset 1 was passed over: %+v", found)
+	}
+	if found := CheckDelivery("g", ops, seen(0, 1), at(2), at(1)); len(found) != 1 || found[0].Kind != LostOffset {
+		t.Errorf("a commit is gone: %+v", found)
+	}
+}
