@@ -104,27 +104,37 @@ func (o DialOptions) streamInterceptors() []grpc.StreamClientInterceptor {
 }
 
 func unaryClientErrors(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return received(invoke(ctx, method, req, reply, cc, opts...))
+	return received(ctx, invoke(ctx, method, req, reply, cc, opts...))
 }
 
 func streamClientErrors(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := open(ctx, desc, cc, method, opts...)
 	if err != nil {
-		return nil, received(err)
+		return nil, received(ctx, err)
 	}
-	return errorStream{s}, nil
+	return errorStream{s, ctx}, nil
 }
 
-// received maps an error of grpc-go; io.EOF stays what it is on a stream.
-func received(err error) error {
+// received maps an error of grpc-go; io.EOF stays what it is on a stream. A call
+// that ends as canceled though the caller of ctx did not give up has lost its
+// peer: someone closed the connection under it, as a pool does when a node moves.
+func received(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
-	return errcode.Of(err)
+	e := errcode.Of(err)
+	if e.Reason == errcode.Canceled && ctx.Err() == nil {
+		return errcode.Wrap(err, errcode.NodeUnavailable, "the call was cut off")
+	}
+	return e
 }
 
-type errorStream struct{ grpc.ClientStream }
+// errorStream maps the errors of a stream that was opened with ctx.
+type errorStream struct {
+	grpc.ClientStream
+	ctx context.Context
+}
 
-func (s errorStream) RecvMsg(m any) error { return received(s.ClientStream.RecvMsg(m)) }
-func (s errorStream) SendMsg(m any) error { return received(s.ClientStream.SendMsg(m)) }
-func (s errorStream) CloseSend() error    { return received(s.ClientStream.CloseSend()) }
+func (s errorStream) RecvMsg(m any) error { return received(s.ctx, s.ClientStream.RecvMsg(m)) }
+func (s errorStream) SendMsg(m any) error { return received(s.ctx, s.ClientStream.SendMsg(m)) }
+func (s errorStream) CloseSend() error    { return received(s.ctx, s.ClientStream.CloseSend()) }
