@@ -58,3 +58,18 @@ func TestReplicaThatIsMovedAwayAndBackFollowsAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestFollowerThatChangesLeadersEndsNoOther: handles are of one link, and the
+// first session of two links has the same.
+func TestFollowerThatChangesLeadersEndsNoOther(t *testing.T) {
+	c := newReplicas(t)
+	c.start(1, 2, 3)
+	stays := c.meta.create("stays", 2, nil, 1, 2)
+	c.produce(stays, 0, "value")
+	moves := c.meta.create("moves", 2, nil, 3, 2, 1)
+	c.produce(moves, 0, "value")
+	c.meta.move(moves, 1)
+	c.produce(moves, 1, "value")
+	c.produce(stays, 1, "value") // has to be acknowledged by node 2
+	c.sameLogs(stays, 1, 2)
+}

@@ -137,6 +137,7 @@ func (p *partition) resign() {
 			r.inbox[i].release()
 		}
 		r.follower, r.link, r.inbox, r.heavy = nil, nil, nil, nil
+		r.handle = 0 // of another link it would name another partition's session
 	}
 	if r.wake != nil {
 		r.wake.Stop()
