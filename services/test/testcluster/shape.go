@@ -96,6 +96,7 @@ func (c *Cluster) StartMember(t testing.TB, m Member) {
 	}
 	p := c.launch(t, m)
 	c.mu.Lock()
+	p.listens = old.listens // others who start meanwhile must find it too
 	c.processes[slices.Index(c.processes, old)] = p
 	c.mu.Unlock()
 	if !c.waitReady(t, p) {

@@ -14,12 +14,23 @@ func CheckCopies(log string, from, to []int64, whole bool) []Anomaly {
 		for from[at] == to[at] {
 			at++
 		}
-		return []Anomaly{{Kind: BadCopy, Log: log, Details: fmt.Sprintf("its record %d is value %d, the original's is %d", at, to[at], from[at])}}
+		return []Anomaly{{Kind: BadCopy, Log: log, Details: fmt.Sprintf(
+			"its record %d is value %d, which the original has at %d and the copy %d times; the original's is %d, which the copy has at %d",
+			at, to[at], slices.Index(from, to[at]), occurrences(to, to[at]), from[at], slices.Index(to, from[at]))}}
 	}
 	if len(to) > len(from) || whole && len(to) < len(from) {
 		return []Anomaly{{Kind: BadCopy, Log: log, Details: fmt.Sprintf("%d values are copied, there are %d", len(to), len(from))}}
 	}
 	return nil
+}
+
+func occurrences(list []int64, v int64) (n int) {
+	for _, other := range list {
+		if other == v {
+			n++
+		}
+	}
+	return n
 }
 
 // CheckDelivery finds what a group passed over: records below an offset that it
