@@ -26,7 +26,9 @@ func TestACallCutOffIsNoCancellation(t *testing.T) {
 		}
 		given, giveUp := context.WithCancel(t.Context())
 		cut, gaveUp := make(chan error, 1), make(chan error, 1)
-		go func() { cut <- conn.Invoke(t.Context(), echoMethod, &anypb.Any{}, &anypb.Any{}, grpc.WaitForReady(true)) }()
+		go func() {
+			cut <- conn.Invoke(t.Context(), echoMethod, &anypb.Any{}, &anypb.Any{}, grpc.WaitForReady(true))
+		}()
 		go func() { gaveUp <- conn.Invoke(given, echoMethod, &anypb.Any{}, &anypb.Any{}, grpc.WaitForReady(true)) }()
 		synctest.Wait()
 		giveUp()
