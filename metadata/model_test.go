@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ type town struct {
 	*testing.T
 	service *Service
 	door    metadataclient.Client
+	started atomic.Int64 // nodes; each is another incarnation, though no time may pass
 }
 
 // bubble runs f in a town; the cluster keeps three replicas by default, of which
@@ -65,6 +67,8 @@ type model struct {
 	door  metadataclient.Client
 	stop  context.CancelFunc
 	done  sync.WaitGroup
+	// stopped is the revision at which the controller let the node stop.
+	stopped int64
 
 	mu       sync.Mutex
 	draining bool
@@ -74,7 +78,7 @@ type model struct {
 func (w *town) start(id int32, edit ...func(*metadatav1.RegisterNodeRequest)) *model {
 	w.Helper()
 	n := &model{w: w, id: id, door: local(w.T, w.service, metadataclient.Options{})}
-	req := &metadatav1.RegisterNodeRequest{NodeId: id, Incarnation: fmt.Sprint(id, time.Now()), Address: fmt.Sprintf("node-%d:1", id)}
+	req := &metadatav1.RegisterNodeRequest{NodeId: id, Incarnation: fmt.Sprint(id, "-", w.started.Add(1)), Address: fmt.Sprintf("node-%d:1", id)}
 	for _, e := range edit {
 		e(req)
 	}
@@ -130,6 +134,7 @@ func (n *model) run(ctx context.Context) {
 			req.DeletedTopics = append(req.DeletedTopics, id[:])
 		}
 		if resp, err := n.door.Heartbeat(ctx, req); draining && err == nil && resp.Fenced {
+			n.stopped = resp.Revision
 			return
 		}
 		n.grow(ctx, v)

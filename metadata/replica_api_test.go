@@ -67,6 +67,9 @@ func TestControlledShutdown(t *testing.T) {
 		nodes := threeNodes(w)
 		w.create("t", 3)
 		nodes[2].shutDown()
+		if err := w.door.WaitRevision(w.Context(), nodes[2].stopped); err != nil {
+			w.Fatal(err)
+		}
 		_, leaders := holding(w.door.View())
 		if leaders[3] != 0 || leaders[-1] != 0 {
 			w.Fatalf("stopped while leaders were %v", leaders)
