@@ -1,11 +1,16 @@
 package storagenode
 
 import (
+	"runtime"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"moldau.dev/metadata/metadataclient"
 	"moldau.dev/services/topicid"
+	"moldau.dev/storage-node/vfs"
 )
 
 // place says which nodes hold a partition, and who of them leads.
@@ -72,4 +77,45 @@ func TestFollowerThatChangesLeadersEndsNoOther(t *testing.T) {
 	c.produce(moves, 1, "value")
 	c.produce(stays, 1, "value") // has to be acknowledged by node 2
 	c.sameLogs(stays, 1, 2)
+}
+
+// TestFlushThatWasUnderWayCountsForTheNewLeader: a leader that begins while its
+// disk still syncs what it wrote as a follower commits that with no append after
+// it. Found when a new leader committed nothing for minutes.
+func TestFlushThatWasUnderWayCountsForTheNewLeader(t *testing.T) {
+	c := newReplicas(t)
+	var slow atomic.Bool
+	syncing, synced := make(chan struct{}, 1), make(chan struct{})
+	c.nodes[2].fs = vfs.Faulty(c.nodes[2].disk, func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, ".log") && slow.CompareAndSwap(true, false) {
+			syncing <- struct{}{}
+			<-synced
+		}
+		return nil
+	})
+	c.start(1, 2, 3)
+	topic := c.meta.create("orders", 2, nil, 1, 2, 3)
+	c.produce(topic, 0, "value")
+	slow.Store(true)
+	var sender sync.WaitGroup
+	sender.Go(func() { c.produce(topic, 1, "value") })
+	<-syncing
+	c.meta.move(topic, 2)
+	p, err := c.nodes[2].service.partition(pid(topic, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !p.leadsNow() {
+		runtime.Gosched()
+	}
+	close(synced)
+	sender.Wait()
+	c.sameLogs(topic, 1, 2, 3)
+}
+
+// leadsNow tells whether the replica's core is a leader's.
+func (p *partition) leadsNow() bool {
+	p.replica.mu.Lock()
+	defer p.replica.mu.Unlock()
+	return p.replica.leader != nil
 }

@@ -95,6 +95,9 @@ func (p *partition) become(l *commitlog.Log) {
 			p.step(replication.Attached{})
 		}
 	}
+	if role.config.Durable && local.DurableEnd < local.End {
+		p.node.flusher.mark(p) // a flush that was under way is not told of
+	}
 	if now := p.role.Load(); now != role { // it came meanwhile
 		p.tell(now)
 	}

@@ -31,6 +31,7 @@ type replicas struct {
 type hostedNode struct {
 	id      int32
 	disk    *vfs.Memory
+	fs      vfs.FS // disk, or what stands before it
 	service *Service
 	server  *grpc.Server
 	served  chan error
@@ -39,7 +40,8 @@ type hostedNode struct {
 func newReplicas(t testing.TB) *replicas {
 	c := &replicas{t: t, clock: clock.Real(), meta: newFakeController(), nodes: map[int32]*hostedNode{}}
 	for _, id := range []int32{1, 2, 3} {
-		c.nodes[id] = &hostedNode{id: id, disk: newDisk()}
+		disk := newDisk()
+		c.nodes[id] = &hostedNode{id: id, disk: disk, fs: disk}
 	}
 	t.Cleanup(func() {
 		for _, id := range []int32{1, 2, 3} {
@@ -70,7 +72,7 @@ func (c *replicas) start(ids ...int32) {
 			cfg.Advertise, peers = lis.Addr().String(), storageclient.NewPeers(transport.DialOptions{})
 		}
 		s, err := NewService(cfg, Deps{
-			Clock: c.clock, Log: slog.New(slog.DiscardHandler), Metadata: c.meta.clientOf(id), FS: n.disk, Peers: peers,
+			Clock: c.clock, Log: slog.New(slog.DiscardHandler), Metadata: c.meta.clientOf(id), FS: n.fs, Peers: peers,
 		})
 		if err != nil {
 			c.t.Fatal(err)
