@@ -84,9 +84,6 @@ kafka-diff: ## ask Apache Kafka and the platform the same requests and compare t
 	./services/test/kafkaclients/install
 	go test -count=1 -timeout 10m -tags kafkadiff -v ./services/test/kafkadiff
 
-cluster: ## take nodes of a replicated cluster away and bring them back
-	go test -v -tags cluster -count=1 -timeout 15m ./services/test/cluster
-
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 
