@@ -125,6 +125,11 @@ func produce(c *conn, ctx context.Context, req *request) (*response, error) {
 	}
 	p.check(c.s.meta.View(), req.version)
 	p.checkTransaction(c.s, req.version)
+	if p.acks != -1 { // it waits for nobody
+		p.append(ctx, c.s, nil)
+		c.settle()
+		return p.answer(c, req)
+	}
 	ordered, appended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(appended)

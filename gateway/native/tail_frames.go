@@ -36,7 +36,7 @@ func (t *tail) sendRecords(p *readPart, batches []byte, all []storageclient.Abor
 			return err
 		}
 		for _, f := range frames {
-			if err := t.sendFrame(p, f, f.NextOffset); err != nil {
+			if err := t.sendFrame(p, f, nil, f.NextOffset); err != nil {
 				return err
 			}
 		}
@@ -98,9 +98,9 @@ func (t *tail) sendBatches(p *readPart, batches []byte, all []storageclient.Abor
 				records += int64(h.Count)
 			}
 		}
-		frame, send := t.newFrame(p), t.sendLent(batches[:n])
+		whole := batches[:n]
 		batches, t.left = batches[n:], t.left-records
-		if err := t.sendFrameBy(send, p, frame, next); err != nil {
+		if err := t.sendFrame(p, t.newFrame(p), whole, next); err != nil {
 			return err
 		}
 	}
@@ -114,35 +114,14 @@ func (t *tail) newFrame(p *readPart) *moldauv1.ReadRecords {
 	return &moldauv1.ReadRecords{Topic: p.topic, Partition: p.id.Index, HighWatermark: p.highWatermark}
 }
 
-func (t *tail) sendFrame(p *readPart, f *moldauv1.ReadRecords, next int64) error {
-	return t.sendFrameBy(t.sendOwn, p, f, next)
-}
-
-func (t *tail) sendOwn(f *moldauv1.ReadRecords) error {
-	return t.send(&moldauv1.ReadResponse{Frame: &moldauv1.ReadResponse_Records{Records: f}})
-}
-
-// sendLent returns what sends a frame with batches that lie in the answer of the
-// poll at hand, without a copy where the door can.
-func (t *tail) sendLent(batches []byte) func(*moldauv1.ReadRecords) error {
-	if t.lend == nil {
-		return func(f *moldauv1.ReadRecords) error {
-			f.RecordBatches = copied(batches)
-			return t.sendOwn(f)
-		}
-	}
-	return func(f *moldauv1.ReadRecords) error {
-		t.taken.users.Add(1)
-		return t.lend(f, transport.Lend(batches, t.taken.done))
-	}
-}
-
-func (t *tail) sendFrameBy(send func(*moldauv1.ReadRecords) error, p *readPart, f *moldauv1.ReadRecords, next int64) error {
+// sendFrame sends records, or batches that lie in the answer of the poll at hand:
+// those without a copy where the door can.
+func (t *tail) sendFrame(p *readPart, f *moldauv1.ReadRecords, batches []byte, next int64) error {
 	if t.may != nil && !t.may(p.id) {
 		return errWithheld
 	}
 	f.NextOffset = next
-	if err := send(f); err != nil {
+	if err := t.sendWith(f, batches); err != nil {
 		return err
 	}
 	p.next, p.given = next, next
@@ -151,4 +130,13 @@ func (t *tail) sendFrameBy(send func(*moldauv1.ReadRecords) error, p *readPart, 
 	}
 	t.s.metrics.readRecords.Add(float64(len(f.Records)))
 	return nil
+}
+
+func (t *tail) sendWith(f *moldauv1.ReadRecords, batches []byte) error {
+	if len(batches) > 0 && t.lend != nil {
+		t.taken.users.Add(1)
+		return t.lend(f, transport.Lend(batches, t.taken.done))
+	}
+	f.RecordBatches = copied(batches)
+	return t.send(&moldauv1.ReadResponse{Frame: &moldauv1.ReadResponse_Records{Records: f}})
 }

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -80,47 +79,23 @@ func (a *answer) marshal() (mem.BufferSlice, error) {
 	return watched(out, a.sending), nil
 }
 
-// watched returns bufs, which tell s when the last of them was freed. The
-// transport frees what it has written; what is queued on a connection that
-// breaks it leaves to the garbage collector, which tells s as well.
+// watched returns bufs, which tell s when the last of them was let go.
 func watched(bufs mem.BufferSlice, s *Sending) mem.BufferSlice {
-	w := &watch{sending: s}
-	w.left.Store(1)
-	runtime.AddCleanup(w, (*Sending).Done, s)
+	var left atomic.Int32
+	freed := func() {
+		if left.Add(-1) == 0 {
+			s.Done()
+		}
+	}
+	left.Store(1)
+	defer freed()
 	out := make(mem.BufferSlice, 0, len(bufs))
 	for _, b := range bufs {
-		data := b.ReadOnlyData()
-		if mem.IsBelowBufferPoolingThreshold(cap(data)) {
-			out = append(out, b) // grpc-go counts no references to so few bytes
-			continue
-		}
-		w.left.Add(1)
-		out = append(out, mem.NewBuffer(&data, &watchedBuffer{watch: w, buffer: b}))
+		left.Add(1)
+		out = append(out, Lend(b.ReadOnlyData(), func() {
+			b.Free()
+			freed()
+		})...)
 	}
-	w.freed()
 	return out
-}
-
-type watch struct {
-	sending *Sending
-	left    atomic.Int32
-}
-
-func (w *watch) freed() {
-	if w.left.Add(-1) == 0 {
-		w.sending.Done()
-	}
-}
-
-// watchedBuffer is a mem.BufferPool only to hear when its buffer is let go.
-type watchedBuffer struct {
-	watch  *watch
-	buffer mem.Buffer
-}
-
-func (b *watchedBuffer) Get(n int) *[]byte { return mem.DefaultBufferPool().Get(n) }
-
-func (b *watchedBuffer) Put(*[]byte) {
-	b.buffer.Free()
-	b.watch.freed()
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"moldau.dev/services/test/apachekafka"
 	"moldau.dev/services/test/bench/warm"
 	"moldau.dev/services/test/testcluster"
 )
@@ -75,12 +76,12 @@ func compare(t *testing.T, nodes, heapMiB int) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	ours := testcluster.Start(t, testcluster.WithNodes(nodes))
-	theirs := startApache(t, nodes, heapMiB)
-	pid := []string{strconv.Itoa(ours.Member(t, testcluster.Member{Role: "up"}).Pid())}
+	theirs := apachekafka.Start(t, nodes, heapMiB)
+	pid := texts([]int{ours.Member(t, testcluster.Member{Role: "up"}).Pid()})
 	sides := []side{
 		{"moldau relaxed", ours.KafkaAddr(), pid, "relaxed"},
 		{"moldau durable", ours.KafkaAddr(), pid, "durable"},
-		{"Apache Kafka", theirs.addr, theirs.pids, ""},
+		{"Apache Kafka", theirs.Addr, texts(theirs.PIDs), ""},
 	}
 	warm.PageCache(t)
 	found := map[string]map[string][]result{}
@@ -109,6 +110,13 @@ func compare(t *testing.T, nodes, heapMiB int) {
 		}
 	}
 	table(sides, found)
+}
+
+func texts(numbers []int) (out []string) {
+	for _, n := range numbers {
+		out = append(out, strconv.Itoa(n))
+	}
+	return out
 }
 
 // run runs one load. One that fails is a finding, not the end.
