@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"moldau.dev/services/errcode"
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/storageclient"
 )
@@ -67,14 +68,18 @@ func (j *Journal) takeOver(ctx context.Context) (first, own int64, err error) {
 }
 
 // Append writes records as one batch, all or none, and returns once they are
-// durable. After ErrTooLarge the journal goes on; after any other error it is
-// not known what it holds, and it must be opened again.
+// durable. Where an answer was lost it looks whether the batch is there. After
+// ErrTooLarge the journal goes on; after any other error it is not known what it
+// holds, and it must be opened again.
 func (j *Journal) Append(ctx context.Context, records []Record) error {
 	if err := j.build(records); err != nil {
 		return err
 	}
 	expected := j.next
 	r, err := j.append(ctx, &expected)
+	if errcode.Is(err, errcode.OffsetMismatch) && j.holdsBatch(ctx, expected) {
+		r, err = &storageclient.AppendResult{BaseOffset: expected}, nil
+	}
 	if err != nil {
 		return fmt.Errorf("append to %s-%d: %w", j.leader.cfg.Topic, j.leader.cfg.Partition, err)
 	}
@@ -104,7 +109,8 @@ func (j *Journal) build(records []Record) error {
 
 // append repeats the append of the built batch while it fails for reasons that
 // pass. With an expected offset that is safe even where the answer was lost: if
-// the batch is in the log already, the log does not end there any more.
+// the batch is in the log already, the log does not end there any more, and the
+// error is OFFSET_MISMATCH.
 func (j *Journal) append(ctx context.Context, expected *int64) (*storageclient.AppendResult, error) {
 	in := storageclient.AppendPartition{Batch: j.batch, ExpectedOffset: expected, OwnerEpoch: j.leader.cfg.OwnerEpoch}
 	var result storageclient.AppendResult

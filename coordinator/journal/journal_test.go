@@ -132,18 +132,55 @@ func TestAnAppendIsRepeatedUntilItIsThereOnce(t *testing.T) {
 	})
 }
 
-// TestALostAnswerIsNeverGuessed: the batch is in the log, but the owner cannot
-// tell its own batch from a stranger's and must read the journal anew.
+// TestAnAppendWhoseAnswerWasLostIsFoundInTheLog: a disk that stalls for longer
+// than a call may take must not cost the machine above.
+func TestAnAppendWhoseAnswerWasLostIsFoundInTheLog(t *testing.T) {
+	inBubble(t, func(w world) {
+		j := w.mustOpen(1)
+		w.store.AfterAppend(func(*storageclient.AppendPartition) error {
+			return errcode.New(errcode.RequestTimedOut, "connection reset")
+		})
+		w.mustAppend(j, "a", "b")
+		w.store.AfterAppend(nil)
+		w.mustAppend(j, "c")
+		w.mustOpen(1, "a", "b", "c")
+	})
+}
+
+// TestWhatAnotherWroteIsNotTakenForOnesOwn: the log ends elsewhere because of a
+// new owner, of whom storage knows nothing any more.
+func TestWhatAnotherWroteIsNotTakenForOnesOwn(t *testing.T) {
+	inBubble(t, func(w world) {
+		j := w.mustOpen(1)
+		w.mustOpen(2)
+		w.store.ForgetOwners()
+		w.store.BeforeAppend(func(*storageclient.AppendPartition) error {
+			w.store.BeforeAppend(nil)
+			return errcode.New(errcode.RequestTimedOut, "on its way")
+		})
+		if err := w.append(j, "a"); err == nil {
+			w.Error("the append of an owner before succeeded")
+		}
+		w.mustOpen(3)
+	})
+}
+
+// TestALostAnswerIsNeverGuessed: the batch is in the log, but nothing can be
+// read, so that the owner must read the journal anew.
 func TestALostAnswerIsNeverGuessed(t *testing.T) {
 	inBubble(t, func(w world) {
 		j := w.mustOpen(1)
 		w.store.AfterAppend(func(*storageclient.AppendPartition) error {
 			return errcode.New(errcode.NodeUnavailable, "connection reset")
 		})
+		w.store.BeforeFetch(func(*storageclient.FetchPartition) error {
+			return errcode.New(errcode.NodeUnavailable, "connection reset")
+		})
 		if err := w.append(j, "a"); err == nil {
 			w.Fatal("an append without an answer succeeded")
 		}
 		w.store.AfterAppend(nil)
+		w.store.BeforeFetch(nil)
 		w.mustAppend(w.mustOpen(1, "a"), "b")
 		w.mustOpen(1, "a", "b")
 	})

@@ -206,8 +206,9 @@ func TestALostAnswerMakesTheShardReadItsJournalAnew(t *testing.T) {
 				lose := func(*storageclient.AppendPartition) error {
 					return errcode.New(errcode.NodeUnavailable, "connection reset")
 				}
-				if landed {
+				if landed { // and cannot be read, else the answer is found in the log
 					w.store.AfterAppend(lose)
+					w.store.BeforeFetch(func(*storageclient.FetchPartition) error { return errcode.New(errcode.NodeUnavailable, "away") })
 				} else {
 					w.store.BeforeAppend(lose)
 				}
@@ -225,6 +226,7 @@ func TestALostAnswerMakesTheShardReadItsJournalAnew(t *testing.T) {
 				w.wantErr(s, get{}, errcode.CoordinatorLoading)
 				w.store.BeforeAppend(nil)
 				w.store.AfterAppend(nil)
+				w.store.BeforeFetch(nil)
 				time.Sleep(10 * time.Second)
 				want := "a"
 				if landed {
@@ -234,6 +236,33 @@ func TestALostAnswerMakesTheShardReadItsJournalAnew(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAStallOfTheDiskCostsNobodyItsPlace: the answer to an append comes later
+// than a call may take. Who has joined stays, who waits goes on waiting.
+func TestAStallOfTheDiskCostsNobodyItsPlace(t *testing.T) {
+	inBubble(t, func(w *world) {
+		s := w.serving(1)
+		woken := make(chan error, 1)
+		go func() {
+			_, err := s.Ask(w.Context(), wake{time.Minute})
+			woken <- err
+		}()
+		synctest.Wait()
+		stalled := false
+		w.store.AfterAppend(func(*storageclient.AppendPartition) error {
+			if stalled {
+				return nil
+			}
+			stalled = true
+			time.Sleep(3 * time.Second) // of the bubble
+			return errcode.New(errcode.RequestTimedOut, "too late")
+		})
+		w.want(s, set{"a"}, "a")
+		if err := <-woken; err != nil {
+			w.Errorf("who waited heard %v", err)
+		}
+	})
 }
 
 func TestAZombieIsLostAndSaysSo(t *testing.T) {
