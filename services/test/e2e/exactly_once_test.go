@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -26,12 +27,14 @@ const (
 	jobPartitions = 6
 	// mostSteps bounds how far the job comes before the next kill.
 	mostSteps = 12
+	theJob    = "the job"
 )
 
 // TestCurlCarriesOrdersExactlyOnce runs a shell script that consumes, changes
-// and produces with nothing but curl, and kills it, coordinators and gateways
-// over and over, each time after some steps of the script. The output is each
-// order line once, in the order of its invoice.
+// and produces with nothing but curl, and kills it, coordinators, gateways and
+// the storage nodes that lead its partitions over and over, each time after some
+// steps of the script. Each topic has three replicas. The output is each order
+// line once, in the order of its invoice.
 //
 // MOLDAU_EOS_SEED repeats a run.
 func TestCurlCarriesOrdersExactlyOnce(t *testing.T) {
@@ -50,7 +53,8 @@ func TestCurlCarriesOrdersExactlyOnce(t *testing.T) {
 	t.Logf("MOLDAU_EOS_SEED=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 
-	c := testcluster.StartShape(t, testcluster.Shape{Metadata: 1, StorageNodes: 1, Coordinators: 2, Gateways: 2})
+	c := testcluster.StartShape(t, testcluster.Shape{Metadata: 1, StorageNodes: 3, Coordinators: 2, Gateways: 2},
+		testcluster.WithEnv("MOLDAU_METADATA_DEFAULT_REPLICATION_FACTOR=3", "MOLDAU_METADATA_MIN_INSYNC_REPLICAS=2"))
 	lines := orderLines(t)
 	c.CreateTopic(t, "orders", jobPartitions, keepForever)
 	c.CreateTopic(t, "capitals", jobPartitions, keepForever)
@@ -62,32 +66,43 @@ func TestCurlCarriesOrdersExactlyOnce(t *testing.T) {
 		}
 	}
 
-	victims := []testcluster.Member{{Role: "coordinator", ID: 1}, {Role: "coordinator", ID: 2}, {Role: "gateway", ID: 1}, {Role: "gateway", ID: 2}}
-	kills, story := map[string]int{}, []string{}
+	// Each kind of victim in turn, in a new order each round.
+	victims := map[string]func() testcluster.Member{
+		"a coordinator": func() testcluster.Member { return testcluster.Member{Role: "coordinator", ID: 1 + rng.IntN(2)} },
+		"a gateway":     func() testcluster.Member { return testcluster.Member{Role: "gateway", ID: 1 + rng.IntN(2)} },
+	}
+	for _, topic := range []string{"orders", "capitals", "__consumer_offsets", "__transaction_state"} {
+		victims["a leader of "+topic] = func() testcluster.Member { return leaderOf(t, c, topic, rng) }
+	}
+	kinds := append(slices.Sorted(maps.Keys(victims)), theJob, theJob)
+	kills, round, story := map[string]int{}, []string{}, []string{}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("what happened:\n%s", strings.Join(story, "\n"))
 		}
 	})
-	for done := false; !done; {
-		j := startJob(t, c, func(step string) { story = append(story, step) })
-		steps := 1 + rng.IntN(mostSteps)
-		for !done {
-			if done = !j.steps(steps); done {
-				break
-			}
-			if rng.IntN(2) == 0 {
-				j.kill()
-				kills["the job"]++
-				story = append(story, "the job was killed")
-				break
-			}
-			m := victims[rng.IntN(len(victims))]
-			c.Member(t, m).Kill()
-			kills[m.Name()]++
-			c.StartMember(t, m)
-			story = append(story, m.Name()+" was killed, and is there again")
-			steps = 1 + rng.IntN(mostSteps)
+	for j := startJob(t, c, func(step string) { story = append(story, step) }); j.steps(1 + rng.IntN(mostSteps)); {
+		if len(round) == 0 {
+			round = slices.Clone(kinds)
+			rng.Shuffle(len(round), func(i, k int) { round[i], round[k] = round[k], round[i] })
+		}
+		kind := round[0]
+		round = round[1:]
+		kills[kind]++
+		if kind == theJob {
+			j.kill()
+			j = startJob(t, c, func(step string) { story = append(story, step) })
+			story = append(story, kind+" was killed, and runs again")
+			continue
+		}
+		m := victims[kind]()
+		c.Member(t, m).Kill()
+		c.StartMember(t, m)
+		story = append(story, kind+", "+m.Name()+", was killed, and is there again")
+	}
+	for _, kind := range kinds {
+		if kills[kind] == 0 {
+			t.Errorf("%s was never killed: too few lines", kind)
 		}
 	}
 	t.Logf("%d lines; killed: %v", len(lines), kills)
@@ -95,6 +110,21 @@ func TestCurlCarriesOrdersExactlyOnce(t *testing.T) {
 	for p := range want {
 		if n := firstDifference(want[p], got[p]); n >= 0 {
 			t.Errorf("partition %d has %d lines, want %d; line %d is not as it should be; the log:\n%s", p, len(got[p]), len(want[p]), n, batchesOf(t, c, "capitals", int32(p)))
+		}
+	}
+}
+
+// leaderOf returns the storage node that leads a partition of a topic.
+func leaderOf(t *testing.T, c *testcluster.Cluster, topic string, rng *rand.Rand) testcluster.Member {
+	t.Helper()
+	for {
+		resp, err := c.Topics(t).GetTopic(testcluster.Context(t), &pb.GetTopicRequest{Name: topic})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := resp.GetTopic().GetPartitions()
+		if leader := all[rng.IntN(len(all))].GetLeaderId(); leader >= 0 {
+			return testcluster.Member{Role: "storage-node", ID: int(leader)}
 		}
 	}
 }

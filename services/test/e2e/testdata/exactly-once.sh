@@ -31,7 +31,7 @@ carry() {
     at=$(call "/v1/groups/$job/offsets?topics=$from&requireStable=true" | jq -ce 'if all(.offsets[]; .error == null) then [.offsets[].offset | tonumber] else null end') || return 1
     records='[]' offsets='[]'
     for ((p = 0; p < partitions; p++)); do
-      batch=$(call "/v1/topics/$from/partitions/$p/records?position.offset=$(jq "[.[$p], 0] | max" <<<"$at")&maxRecords=80&readCommitted=true") || return 1
+      batch=$(call "/v1/topics/$from/partitions/$p/records?position.offset=$(jq "[.[$p], 0] | max" <<<"$at")&maxRecords=20&readCommitted=true") || return 1
       [ "$(jq '.records | length' <<<"$batch")" -gt 0 ] || continue
       records=$(jq -c --argjson before "$records" '$before + [.records[] | {key, value: (.value | @base64d | ascii_upcase | @base64)}]' <<<"$batch") || return 1
       offsets=$(jq -c --argjson before "$offsets" "\$before + [{topic: \"$from\", partition: $p, offset: .nextOffset}]" <<<"$batch") || return 1
