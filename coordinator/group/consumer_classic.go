@@ -45,7 +45,9 @@ func (m *Machine) joinConsumerGroup(t shard.Ticket, g *consumerGroup, q *coordin
 		next.clientID, next.clientHost = q.GetClientId(), q.GetClientHost()
 		next.classic = &coordinatorv1.ClassicSide{SessionTimeoutMs: q.GetSessionTimeoutMs(), Protocols: q.GetProtocols()}
 		owned := m.partitionsByName(s.owned)
-		m.bring(g, x, next, &owned)
+		if err := m.bring(g, x, next, &owned); err != nil {
+			return nil, err
+		}
 		m.timers.Cancel(timer{timerLateJoin, g.id, x.id})
 		r := &coordinatorv1.JoinGroupResponse{
 			MemberId: x.id, Generation: x.epoch, ProtocolType: consumerProtocolType, ProtocolName: next.classic.GetProtocols()[0].GetName(),

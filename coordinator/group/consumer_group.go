@@ -40,6 +40,8 @@ type consumerGroup struct {
 	owners          map[partition]string
 	matches         map[string][]string // topics by expression, as of seenMatches
 	seenMatches     uint64
+	staged          *staged // nil unless targets are being written
+	idBytes         int     // of what deleting all members would write
 }
 
 // told is what a member has told of itself. It is never changed: a change is a
@@ -99,6 +101,19 @@ func (g *consumerGroup) isEmpty() bool    { return len(g.members) == 0 }
 
 func (g *consumerGroup) awaitsMembers() bool { return false }
 
+// put makes somebody a member.
+func (g *consumerGroup) put(x *consumerMember) {
+	if g.members[x.id] == nil {
+		g.members[x.id] = x
+		g.idBytes += g.dropBytes(x)
+	}
+}
+
+// dropBytes is about what deleting a member writes.
+func (g *consumerGroup) dropBytes(x *consumerMember) int {
+	return 3 * (len(g.id) + len(x.id) + memberOverhead)
+}
+
 // setTold takes in what a member has told.
 func (g *consumerGroup) setTold(x *consumerMember, t told) {
 	if x.instance != "" && g.static[x.instance] == x.id {
@@ -133,7 +148,10 @@ func (g *consumerGroup) remove(x *consumerMember) {
 	if x.instance != "" && g.static[x.instance] == x.id {
 		delete(g.static, x.instance)
 	}
-	delete(g.members, x.id)
+	if g.members[x.id] == x {
+		delete(g.members, x.id)
+		g.idBytes -= g.dropBytes(x)
+	}
 }
 
 // member finds who asks: by instance where one is given.

@@ -45,7 +45,9 @@ func (m *Machine) heartbeatMember(q *coordinatorv1.HeartbeatMemberRequest) (*coo
 	before, epochBefore := x.current, x.epoch
 	next := x.told
 	next.update(q)
-	m.bring(g, x, next, owned)
+	if err := m.bring(g, x, next, owned); err != nil {
+		return nil, err
+	}
 	m.setTimer(timer{timerSession, g.id, x.id}, m.cfg.ConsumerSession)
 
 	r := &coordinatorv1.HeartbeatMemberResponse{
@@ -96,6 +98,10 @@ func (m *Machine) checkHeartbeat(q *coordinatorv1.HeartbeatMemberRequest) error 
 	}
 	if a := q.GetServerAssignor(); q.ServerAssignor != nil && !slices.Contains(m.cfg.Assignors, a) {
 		return refuse(errcode.UnsupportedAssignor, "assignor %q; there are %v", a, m.cfg.Assignors)
+	}
+	t := told{}
+	if t.update(q); t.bytes() > m.maxBytes/8 {
+		return refuse(errcode.GroupFull, "what the member tells takes %d bytes of the journal, at most %d", t.bytes(), m.maxBytes/8)
 	}
 	return checkRegex(s.GetRegex())
 }

@@ -54,6 +54,12 @@ func (m *Machine) replaceMember(g *consumerGroup, old *consumerMember, id string
 }
 
 func (m *Machine) expireConsumer(g *consumerGroup, t timer) {
+	if t.what == timerAssign {
+		if g.epoch > g.assigned {
+			_ = m.assign(g) // its members hear of it when they beat
+		}
+		return
+	}
 	x := g.members[t.member]
 	if x == nil {
 		return

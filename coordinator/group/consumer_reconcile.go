@@ -2,22 +2,63 @@ package group
 
 import (
 	"slices"
+
+	coordinatorv1 "moldau.dev/proto/gen/coordinator/v1"
+	"moldau.dev/services/errcode"
 )
 
 // bring takes in what a member has told and brings it towards its target, as
 // far as the partitions that it holds (nil is not said) and those that others
-// hold allow.
-func (m *Machine) bring(g *consumerGroup, x *consumerMember, next told, owned *partitions) {
+// hold allow. It is GROUP_FULL if the journal cannot hold what comes of it; who
+// is new is no member then.
+func (m *Machine) bring(g *consumerGroup, x *consumerMember, next told, owned *partitions) error {
 	isNew := g.members[x.id] == nil
+	if err := m.checkRoom(g, x, &next, isNew); err != nil {
+		return err
+	}
 	changed := isNew || !x.sameTopics(&next)
 	if isNew || !x.told.equal(&next) {
 		m.tell(g, x, next)
 	}
 	m.refresh(g, changed)
 	if g.epoch > g.assigned {
-		m.assign(g)
+		if err := m.assign(g); err != nil {
+			if isNew {
+				m.fence(g, x)
+			}
+			return err
+		}
 	}
 	m.reconcile(g, x, owned)
+	return nil
+}
+
+// checkRoom keeps what a member tells, and what it takes to delete all members,
+// within what one step may write.
+func (m *Machine) checkRoom(g *consumerGroup, x *consumerMember, next *told, isNew bool) error {
+	if n := next.bytes(); n > m.maxBytes/8 {
+		return refuse(errcode.GroupFull, "what a member tells takes %d bytes of the journal, at most %d", n, m.maxBytes/8)
+	}
+	if n := g.idBytes + g.dropBytes(x); isNew && n > m.maxBytes/4 {
+		return refuse(errcode.GroupFull, "group %q has all the members that it may have", g.id)
+	}
+	return nil
+}
+
+// bytes is more than what a record takes of it.
+func (t *told) bytes() int {
+	n := 256 + len(t.instance) + len(t.rack) + len(t.clientID) + len(t.clientHost) + len(t.regex) + len(t.assignor) + len(t.stream)
+	for _, topic := range t.topics {
+		n += len(topic) + 4
+	}
+	return n + protocolBytes(t.classic.GetProtocols())
+}
+
+func protocolBytes(list []*coordinatorv1.Protocol) (n int) {
+	for _, p := range list {
+		n += len(p.GetName()) + len(p.GetMetadata()) + 16
+	}
+	return n
 }
 
 // refresh raises the group epoch where members, subscriptions or the topics

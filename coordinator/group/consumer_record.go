@@ -17,7 +17,7 @@ func (m *Machine) writeConsumer(g *consumerGroup) {
 
 // tell makes durable what a member has told.
 func (m *Machine) tell(g *consumerGroup, x *consumerMember, t told) {
-	g.members[x.id] = x
+	g.put(x)
 	g.setTold(x, t)
 	m.write(journal.Put(kindMember, &coordinatorv1.ConsumerMemberRecord{
 		InstanceId: t.instance, RackId: t.rack, ClientId: t.clientID, ClientHost: t.clientHost, RebalanceTimeoutMs: t.rebalanceMs,
@@ -45,6 +45,7 @@ func (m *Machine) dropMember(g *consumerGroup, x *consumerMember) {
 		m.timers.Cancel(timer{what, g.id, x.id})
 	}
 	g.remove(x)
+	g.staged = nil // may name it
 	m.write(journal.Drop(kindCurrent, g.id, x.id))
 	m.write(journal.Drop(kindTarget, g.id, x.id))
 	m.write(journal.Drop(kindMember, g.id, x.id))
@@ -56,6 +57,7 @@ func (m *Machine) dropConsumer(g *consumerGroup) {
 		m.dropMember(g, x)
 	}
 	delete(m.groups, g.id)
+	m.timers.Cancel(timer{timerAssign, g.id, ""})
 	m.write(journal.Drop(kindConsumer, g.id))
 }
 
@@ -70,7 +72,7 @@ func (m *Machine) replayMember(group, member string) (*consumerGroup, *consumerM
 	x := g.members[member]
 	if x == nil {
 		x = &consumerMember{id: member, current: newcomer()}
-		g.members[member] = x
+		g.put(x)
 	}
 	return g, x
 }

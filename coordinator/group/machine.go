@@ -88,6 +88,7 @@ const (
 	timerRevoke                     // a consumer member has not given up partitions
 	timerLateJoin                   // a classic member of a consumer group has not joined again
 	timerLateSync                   // a classic member of a consumer group has not synced
+	timerAssign                     // targets of a consumer group are not all written
 	timerSweep                      // look for expired offsets
 	timerSweepMore                  // the last look did not come to its end
 )

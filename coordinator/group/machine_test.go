@@ -140,3 +140,184 @@ func TestNoStepWritesMoreThanAnAppendTakes(t *testing.T) {
 	}
 	t.Error("a group takes any number of bytes")
 }
+
+// TestATargetThatTakesManyAppendsIsWrittenInSteps: members of a consumer group
+// share more than one append takes. No step writes more than that, each
+// partition comes to one member, and an owner that reads the journal as it is
+// after any of the steps comes to the same.
+func TestATargetThatTakesManyAppendsIsWrittenInSteps(t *testing.T) {
+	const members, topics, few, many, most = 60, 5, 12, 8400, 64 << 10
+	small := viewOf(topics, few)
+	small.Topics[OffsetsTopic] = &metadataclient.Topic{Name: OffsetsTopic, ID: topicid.New(), Configs: map[string]string{"max.message.bytes": fmt.Sprint(most)}}
+	w := newGroupWorld(t, small)
+	largest := 0
+	w.look = func(e *shard.Effects) {
+		size := 0
+		for _, r := range e.Records {
+			size += r.Size()
+		}
+		if largest = max(largest, size); size > most {
+			t.Fatalf("a step wrote %d bytes, an append takes %d", size, most)
+		}
+	}
+	for i := range members {
+		w.beat(fmt.Sprint("m", i), 0)
+	}
+	w.settle(members)
+	w.wantShared(topics * few)
+
+	before := len(w.journal)
+	large := grown(small, many)
+	w.view = large
+	w.step(shard.View{View: large})
+	w.beat("m0", w.machine.groups["g"].(*consumerGroup).members["m0"].epoch)
+	if w.machine.groups["g"].state() != "Assigning" {
+		t.Errorf("the group is %s after one step: its targets are not large", w.machine.groups["g"].state())
+	}
+	w.settle(members)
+	w.wantShared(topics * many)
+	for n := before; n <= len(w.journal); n += 23 {
+		again := newGroupWorld(t, large, w.journal[:n]...)
+		again.beatAll(members)
+		again.settle(members)
+		again.wantShared(topics * many)
+	}
+	if largest < most/4 {
+		t.Errorf("no step wrote more than %d bytes: nothing was large", largest)
+	}
+}
+
+// TestAShareThatNoRecordTakesIsRefused: GROUP_FULL, and who came is no member.
+func TestAShareThatNoRecordTakesIsRefused(t *testing.T) {
+	view := viewOf(1, 4000)
+	view.Topics[OffsetsTopic] = &metadataclient.Topic{Name: OffsetsTopic, ID: topicid.New(), Configs: map[string]string{"max.message.bytes": "16384"}}
+	w := newGroupWorld(t, view)
+	if r := w.beat("m", 0); !errcode.Is(r.Err, errcode.GroupFull) {
+		t.Errorf("got %v, %v", r.Message, r.Err)
+	}
+	if g := w.machine.groups["g"]; g == nil || !g.isEmpty() {
+		t.Errorf("the group: %v", g)
+	}
+	r := w.ask(&coordinatorv1.HeartbeatMemberRequest{
+		GroupId: "g", MemberId: "n", RebalanceTimeoutMs: 1000, Subscription: &coordinatorv1.Subscription{HasTopics: true, Topics: []string{string(make([]byte, 5000))}},
+	})
+	if !errcode.Is(r.Err, errcode.GroupFull) {
+		t.Errorf("got %v, %v", r.Message, r.Err)
+	}
+}
+
+// grown is a view whose users' topics have more partitions.
+func grown(v *metadataclient.View, partitions int) *metadataclient.View {
+	next := emptyView()
+	for name, topic := range v.Topics {
+		if t := *topic; len(t.Partitions) > 0 {
+			t.Partitions = make([]metadataclient.Partition, partitions)
+			topic = &t
+		}
+		next.Topics[name], next.TopicsByID[topic.ID] = topic, topic
+	}
+	return next
+}
+
+func viewOf(topics, partitions int) *metadataclient.View {
+	v := emptyView()
+	for i := range topics {
+		topic := &metadataclient.Topic{Name: fmt.Sprint("t", i), ID: topicid.New(), Partitions: make([]metadataclient.Partition, partitions)}
+		v.Topics[topic.Name], v.TopicsByID[topic.ID] = topic, topic
+	}
+	return v
+}
+
+// groupWorld is a machine whose members beat.
+type groupWorld struct {
+	*testing.T
+	machine *Machine
+	view    *metadataclient.View
+	now     time.Time
+	ticket  shard.Ticket
+	journal []journal.Record
+	look    func(*shard.Effects)
+}
+
+func newGroupWorld(t *testing.T, v *metadataclient.View, before ...journal.Record) *groupWorld {
+	t.Helper()
+	w := &groupWorld{T: t, machine: New(DefaultConfig()), view: v, now: time.UnixMilli(1_000_000), look: func(*shard.Effects) {}}
+	for _, r := range before {
+		if err := w.machine.Replay(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.step(shard.Loaded{View: v})
+	return w
+}
+
+func (w *groupWorld) step(e shard.Event) shard.Effects {
+	effects := w.machine.Step(w.now, e)
+	w.look(&effects)
+	w.journal = append(w.journal, effects.Records...)
+	return effects
+}
+
+func (w *groupWorld) ask(message any) shard.Reply {
+	w.ticket++
+	return w.step(shard.Request{Ticket: w.ticket, Message: message}).Replies[0]
+}
+
+func (w *groupWorld) beat(member string, epoch int32) shard.Reply {
+	q := &coordinatorv1.HeartbeatMemberRequest{GroupId: "g", MemberId: member, MemberEpoch: epoch, RebalanceTimeoutMs: -1}
+	if epoch == 0 {
+		q.RebalanceTimeoutMs = 300_000
+		q.Subscription = &coordinatorv1.Subscription{HasTopics: true}
+		for name := range w.view.Topics {
+			if name != OffsetsTopic {
+				q.Subscription.Topics = append(q.Subscription.Topics, name)
+			}
+		}
+	} else if g, ok := w.machine.groups["g"].(*consumerGroup); ok && g.members[member] != nil {
+		q.Owned = &coordinatorv1.Ownership{Partitions: partitionsToProto(g.members[member].assigned.partitions())}
+	}
+	return w.ask(q)
+}
+
+// beatAll has each member beat once, in the epoch that it is in.
+func (w *groupWorld) beatAll(members int) {
+	w.Helper()
+	for i := range members {
+		member := fmt.Sprint("m", i)
+		if r := w.beat(member, w.machine.groups["g"].(*consumerGroup).members[member].epoch); r.Err != nil {
+			w.Fatal(r.Err)
+		}
+	}
+}
+
+// settle lets time pass and members beat until all have what they shall.
+func (w *groupWorld) settle(members int) {
+	w.Helper()
+	for range 50 {
+		w.now = w.now.Add(time.Second)
+		w.step(shard.Tick{})
+		g := w.machine.groups["g"].(*consumerGroup)
+		if g.state() == "Stable" {
+			return
+		}
+		w.beatAll(members)
+	}
+	w.Fatal("the group comes to no rest")
+}
+
+// wantShared checks that each of so many partitions is some member's.
+func (w *groupWorld) wantShared(n int) {
+	w.Helper()
+	owners := map[partition]string{}
+	for id, x := range w.machine.groups["g"].(*consumerGroup).members {
+		for _, p := range x.assigned.partitions() {
+			if other, taken := owners[p]; taken {
+				w.Errorf("%v is of %s and %s", p, other, id)
+			}
+			owners[p] = id
+		}
+	}
+	if len(owners) != n {
+		w.Errorf("%d partitions have owners, of %d", len(owners), n)
+	}
+}

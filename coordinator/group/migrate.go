@@ -10,7 +10,32 @@ import (
 // mayUpgrade tells whether a classic group may become a consumer group as a
 // member of the new protocol joins.
 func (m *Machine) mayUpgrade(g *classicGroup) bool {
-	return m.cfg.Upgrade && g.protocolType == consumerProtocolType && len(g.members) > 0 && len(g.members) < m.cfg.ConsumerMaxSize
+	return m.cfg.Upgrade && g.protocolType == consumerProtocolType && len(g.members) > 0 && len(g.members) < m.cfg.ConsumerMaxSize &&
+		g.upgradeBytes() <= m.maxBytes/2
+}
+
+// upgradeBytes is more than what changing a group's protocol writes, in which
+// what a member is assigned is told thrice: what it shall have, what it has, and
+// by its topics' ids.
+func (g *classicGroup) upgradeBytes() int {
+	n := g.bytes + 512*len(g.members)
+	for _, x := range g.members {
+		n += 3*(len(g.id)+len(x.id)) + 4*len(x.assignment)
+	}
+	return n
+}
+
+// downgradeBytes is more than what the record of the classic group takes that a
+// consumer group becomes, and deleting the consumer group.
+func (g *consumerGroup) downgradeBytes(m *Machine) int {
+	n := g.idBytes
+	for _, x := range g.members {
+		n += x.told.bytes()
+		for _, t := range m.byName(newPartitions(slices.Concat(x.assigned.partitions(), x.revoking.partitions()))) {
+			n += len(t.topic) + 8 + 4*len(t.indexes)
+		}
+	}
+	return n
 }
 
 // upgrade makes a consumer group of a classic one: its members go on with what
@@ -98,7 +123,7 @@ func (m *Machine) mayDowngrade(g *consumerGroup, gone *consumerMember, stay int)
 	if !m.cfg.Downgrade || stay > m.cfg.MaxSize || gone != nil && gone.classic != nil {
 		return false
 	}
-	return g.classicMembers() == stay
+	return g.classicMembers() == stay && g.downgradeBytes(m) <= m.maxBytes*3/4
 }
 
 // downgrade makes a classic group of a consumer group. gone leaves it; without
