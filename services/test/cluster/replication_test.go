@@ -12,9 +12,9 @@ const nodes = 3
 
 // start starts a cluster of three storage nodes, with a topic of three replicas
 // of which two must be in sync.
-func start(t *testing.T, topic string) *testcluster.Cluster {
+func start(t *testing.T, topic string, opts ...testcluster.Option) *testcluster.Cluster {
 	t.Helper()
-	c := testcluster.StartShape(t, testcluster.Shape{Metadata: 1, StorageNodes: nodes, Coordinators: 1, Gateways: 1})
+	c := testcluster.StartShape(t, testcluster.Shape{Metadata: 1, StorageNodes: nodes, Coordinators: 1, Gateways: 1}, opts...)
 	_, err := c.Topics(t).CreateTopic(testcluster.Context(t), &pb.CreateTopicRequest{
 		Name: topic, PartitionCount: 1, ReplicationFactor: nodes, Configs: map[string]string{"min.insync.replicas": "2"},
 	})
