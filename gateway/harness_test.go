@@ -27,7 +27,7 @@ import (
 
 // rig is a gateway on loopback, over a cluster in memory.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	meta    *gatewaytest.Metadata
 	storage *gatewaytest.Storage
 	nodes   *gatewaytest.Nodes
@@ -36,7 +36,7 @@ type rig struct {
 	grpc    *grpc.ClientConn
 }
 
-func newRig(t *testing.T, adjust ...func(*gateway.Config, *gateway.Deps)) *rig {
+func newRig(t testing.TB, adjust ...func(*gateway.Config, *gateway.Deps)) *rig {
 	t.Helper()
 	r := &rig{t: t, meta: gatewaytest.NewMetadata(), storage: gatewaytest.NewStorage(clock.Real()), metrics: prometheus.NewRegistry()}
 	r.nodes = gatewaytest.NewNodes(r.storage)

@@ -23,7 +23,7 @@ import (
 )
 
 type frames struct {
-	t      *testing.T
+	t      testing.TB
 	stream grpc.ServerStreamingClient[moldauv1.ReadResponse]
 }
 
