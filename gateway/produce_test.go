@@ -378,3 +378,42 @@ func TestProduceGivesUpAtTheDeadline(t *testing.T) {
 		t.Errorf("%v, %v", resp, err)
 	}
 }
+
+// TestBatchesOfAStreamAreNotMixedUp: their memory is used again as soon as each
+// is appended, while others are still under way.
+func TestBatchesOfAStreamAreNotMixedUp(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 3)
+	stream, err := moldauv1.NewProduceServiceClient(r.grpc).ProduceStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 300
+	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 1+i*157%40_000) }
+	go func() {
+		for i := range n {
+			b := record.NewBuilder(record.DefaultBuilderOptions())
+			b.Append(&record.Record{Value: value(i)})
+			batch, err := b.Build(nil)
+			if err == nil {
+				err = stream.Send(&moldauv1.ProduceStreamRequest{Request: &moldauv1.ProduceRequest{Topic: "t", Partition: ptr(int32(i % 3)), RecordBatch: batch}})
+			}
+			if err != nil {
+				t.Errorf("send %d: %v", i, err)
+				return
+			}
+		}
+	}()
+	for i := range n {
+		resp, err := stream.Recv()
+		if err != nil || resp.GetResponse().GetResults()[0].GetBaseOffset() != int64(i/3) {
+			t.Fatalf("answer %d: %v, %v", i, resp, err)
+		}
+	}
+	for i := range n {
+		resp, err := grpcAPI{r.grpc}.Fetch(t.Context(), &moldauv1.FetchRequest{Topic: "t", Partition: int32(i % 3), Position: at(int64(i / 3)), MaxRecords: 1})
+		if err != nil || !bytes.Equal(resp.GetRecords()[0].GetValue(), value(i)) {
+			t.Fatalf("record %d is not what was sent: %v", i, err)
+		}
+	}
+}

@@ -42,7 +42,16 @@ func (c connectProduce) ProduceStream(ctx context.Context, stream moldauv1connec
 	if err := stream.SendHeaders(); err != nil {
 		return err
 	}
-	return c.Server.ProduceStream(ctx, stream)
+	return c.Server.ProduceStream(ctx, connectProduceStream{stream})
+}
+
+type connectProduceStream struct {
+	moldauv1connect.ProduceServiceProduceStreamServerStream
+}
+
+func (s connectProduceStream) Receive() (*moldauv1.ProduceStreamRequest, func(), error) {
+	req, err := s.ProduceServiceProduceStreamServerStream.Receive()
+	return req, nil, err
 }
 
 type connectRead struct{ *Server }

@@ -5,6 +5,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+	"moldau.dev/services/errcode"
 	"moldau.dev/services/transport"
 )
 
@@ -97,7 +98,32 @@ type grpcProduceStream struct {
 	grpc.BidiStreamingServer[moldauv1.ProduceStreamRequest, moldauv1.ProduceStreamResponse]
 }
 
-func (s grpcProduceStream) Receive() (*moldauv1.ProduceStreamRequest, error) { return s.Recv() }
+// The fields that a batch is in.
+const (
+	requestField     = 2 // of a ProduceStreamRequest
+	recordBatchField = 4 // of a ProduceRequest
+)
+
+// Receive returns a request whose batch lies where the transport read it, or was
+// copied once where it came in pieces.
+func (s grpcProduceStream) Receive() (*moldauv1.ProduceStreamRequest, func(), error) {
+	req := new(moldauv1.ProduceStreamRequest)
+	whole := transport.NewFrame(req, requestField)
+	defer whole.Free()
+	if err := s.RecvMsg(whole); err != nil {
+		return nil, nil, err
+	}
+	if len(whole.Body) == 0 {
+		return req, nil, nil
+	}
+	req.Request = new(moldauv1.ProduceRequest)
+	inner := transport.NewFrame(req.GetRequest(), recordBatchField)
+	if err := whole.Split(inner); err != nil {
+		return nil, nil, errcode.Wrap(err, errcode.InvalidArgument, "the request is malformed").WithField("request")
+	}
+	req.Request.RecordBatch = inner.Bytes()
+	return req, inner.Free, nil
+}
 
 type readServer struct {
 	moldauv1.UnsafeReadServiceServer

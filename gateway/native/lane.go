@@ -19,6 +19,7 @@ type entry struct {
 	ctx      context.Context // the produce's: queued entries of one that gave up are dropped
 	records  []record.Record // or batch
 	batch    []byte          // a client's own, opaque
+	free     func()          // gives the batch's memory back; nil: nothing
 	producer int64           // whose sequence it has, or NoProducerID
 	first    int32           // of that sequence
 	count    int
@@ -53,8 +54,12 @@ func (e *entry) barrier() bool {
 	return e.expected != nil || e.batch != nil && e.producer == record.NoProducerID
 }
 
+// finish tells what became of an entry that nobody sends any more.
 func (e *entry) finish(res storageclient.AppendResult, err error) {
 	e.result, e.err = res, err
+	if e.free != nil {
+		e.free()
+	}
 	close(e.done)
 	if e.after != nil {
 		e.after()

@@ -100,12 +100,12 @@ type sending struct {
 	answers  []*moldauv1.ProduceStreamResponse
 }
 
-func (s *sending) Receive() (*moldauv1.ProduceStreamRequest, error) {
+func (s *sending) Receive() (*moldauv1.ProduceStreamRequest, func(), error) {
 	if s.at == len(s.requests) {
-		return nil, io.EOF
+		return nil, nil, io.EOF
 	}
 	s.at++
-	return &moldauv1.ProduceStreamRequest{CorrelationId: int64(s.at - 1), Request: s.requests[s.at-1]}, nil
+	return &moldauv1.ProduceStreamRequest{CorrelationId: int64(s.at - 1), Request: s.requests[s.at-1]}, nil, nil
 }
 
 func (s *sending) Send(r *moldauv1.ProduceStreamResponse) error {

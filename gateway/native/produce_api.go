@@ -19,7 +19,7 @@ import (
 
 // Produce appends records to one topic.
 func (s *Server) Produce(ctx context.Context, req *moldauv1.ProduceRequest) (*moldauv1.ProduceResponse, error) {
-	p, err := s.begin(ctx, req)
+	p, err := s.begin(ctx, req, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +46,9 @@ type producing struct {
 }
 
 // begin checks a request and queues its records, in the order of the calls.
-// It returns before they are appended; wait does not.
-func (s *Server) begin(ctx context.Context, req *moldauv1.ProduceRequest) (*producing, error) {
+// It returns before they are appended; wait does not. free, if not nil, is called
+// once nobody reads the request's batch any more; where begin fails it is not.
+func (s *Server) begin(ctx context.Context, req *moldauv1.ProduceRequest, free func()) (*producing, error) {
 	if err := s.checkProduce(req); err != nil {
 		return nil, err
 	}
@@ -76,7 +77,7 @@ func (s *Server) begin(ctx context.Context, req *moldauv1.ProduceRequest) (*prod
 		p.cancelAfterAll()
 	}
 	for i, e := range p.queued {
-		e.ctx = p.ctx
+		e.ctx, e.free = p.ctx, free
 		s.queueIn(req.GetTransaction(), storageclient.PartitionID{Topic: t.ID, Index: p.shares[i].partition}, e)
 	}
 	return p, nil

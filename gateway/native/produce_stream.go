@@ -14,7 +14,10 @@ import (
 
 // ProduceStream is the server's end of a ProduceStream call.
 type ProduceStream interface {
-	Receive() (*moldauv1.ProduceStreamRequest, error)
+	// Receive returns the next request, and what gives its record batch's memory
+	// back, to be called once nobody reads the batch any more, or never: then the
+	// garbage collector has it. Nil: there is nothing to give back.
+	Receive() (req *moldauv1.ProduceStreamRequest, free func(), err error)
 	Send(*moldauv1.ProduceStreamResponse) error
 }
 
@@ -62,7 +65,7 @@ func (s *Server) ProduceStream(ctx context.Context, stream ProduceStream) error 
 
 func (s *Server) receive(ctx context.Context, stream ProduceStream, budget *semaphore.Weighted, pipe chan<- answering) error {
 	for {
-		req, err := stream.Receive()
+		req, free, err := stream.Receive()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -79,7 +82,7 @@ func (s *Server) receive(ctx context.Context, stream ProduceStream, budget *sema
 		if req.GetRequest() == nil {
 			a.err = errcode.New(errcode.InvalidArgument, "no request").WithField("request")
 		} else {
-			a.producing, a.err = s.begin(ctx, req.GetRequest())
+			a.producing, a.err = s.begin(ctx, req.GetRequest(), free)
 		}
 		select {
 		case pipe <- a:

@@ -26,12 +26,12 @@ type oneProduce struct {
 	queued chan struct{}
 }
 
-func (p *oneProduce) Receive() (*moldauv1.ProduceStreamRequest, error) {
+func (p *oneProduce) Receive() (*moldauv1.ProduceStreamRequest, func(), error) {
 	if p.asked++; p.asked == 1 {
-		return &moldauv1.ProduceStreamRequest{Request: &moldauv1.ProduceRequest{Topic: "t", Records: []*moldauv1.Record{{Value: []byte("v")}}}}, nil
+		return &moldauv1.ProduceStreamRequest{Request: &moldauv1.ProduceRequest{Topic: "t", Records: []*moldauv1.Record{{Value: []byte("v")}}}}, nil, nil
 	}
 	close(p.queued)
-	return nil, io.EOF
+	return nil, nil, io.EOF
 }
 
 func (p *oneProduce) Send(*moldauv1.ProduceStreamResponse) error { return nil }

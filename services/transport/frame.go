@@ -47,6 +47,11 @@ func NewFrameWithin(field protowire.Number, header proto.Message, bodyField prot
 	return &Frame{Header: header, Body: body, bodyField: bodyField, within: field}
 }
 
+// Split takes a message apart whose bytes are the body of another frame, so that
+// a body within a message within a message is not copied either. f keeps its
+// own body; into refers to the same bytes by references of its own.
+func (f *Frame) Split(into *Frame) error { return codec{}.Unmarshal(f.Body, into) }
+
 // BodyField returns the number of the body field.
 func (f *Frame) BodyField() protowire.Number { return f.bodyField }
 
