@@ -215,7 +215,9 @@ func (m *Machine) memberFor(g *consumerGroup, q *coordinatorv1.HeartbeatMemberRe
 		return x, x.checkEpoch(q.GetMemberEpoch(), owned)
 	}
 	if old := g.members[g.static[q.GetInstanceId()]]; q.InstanceId != nil && old != nil && old.id != id {
-		if old.classic == nil && old.epoch != away {
+		// A stream is known to be one program's: its next life ends the last one's, as
+		// a classic static member's does. Kafka's protocol has the last one leave first.
+		if old.classic == nil && old.epoch != away && (q.StreamId == nil || old.stream == "") {
 			return nil, refuse(errcode.UnreleasedInstance, "instance id %q is of a member that has not left", q.GetInstanceId())
 		}
 		return m.replaceMember(g, old, id), nil

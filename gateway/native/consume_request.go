@@ -12,6 +12,7 @@ import (
 const (
 	maxPatternBytes  = 4096
 	maxClientIDBytes = 255
+	maxInstanceBytes = 255
 
 	defaultRevokeTimeout = 30 * time.Second
 	defaultStallTimeout  = 5 * time.Minute
@@ -24,6 +25,7 @@ const (
 // consumeRequest is a request that was checked, with its defaults.
 type consumeRequest struct {
 	group, pattern, assignor, client string
+	instance                         string // of a static member; empty for none
 	topics                           []string
 	begin                            *moldauv1.Position
 	revoke, stall, linger            time.Duration
@@ -43,6 +45,8 @@ func (s *Server) checkConsume(req *moldauv1.ConsumeRequest) (*consumeRequest, er
 		return nil, errcode.New(errcode.InvalidRegularExpression, "%d bytes, at most %d are allowed", len(req.GetTopicPattern()), maxPatternBytes).WithField("topic_pattern")
 	case len(req.GetClientId()) > maxClientIDBytes:
 		return nil, invalid("client_id", "%d bytes, at most %d are allowed", len(req.GetClientId()), maxClientIDBytes)
+	case len(req.GetInstanceId()) > maxInstanceBytes:
+		return nil, invalid("instance_id", "%d bytes, at most %d are allowed", len(req.GetInstanceId()), maxInstanceBytes)
 	}
 	if _, offset := req.GetBegin().GetAt().(*moldauv1.Position_Offset); offset {
 		return nil, invalid("begin", "an offset is no place in partitions that are not known yet")
@@ -52,7 +56,7 @@ func (s *Server) checkConsume(req *moldauv1.ConsumeRequest) (*consumeRequest, er
 	}
 	q := &consumeRequest{
 		group: req.GetGroupId(), pattern: req.GetTopicPattern(), assignor: req.GetAssignor(), client: req.GetClientId(),
-		topics: req.GetTopics(), begin: req.GetBegin(),
+		topics: req.GetTopics(), begin: req.GetBegin(), instance: req.GetInstanceId(),
 	}
 	for _, d := range []struct {
 		to                *time.Duration

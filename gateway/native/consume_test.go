@@ -3,6 +3,7 @@ package native_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -367,6 +368,60 @@ func TestAMemberHasOneStream(t *testing.T) {
 		on.next(joined)
 		on.takes()
 		if err := r.end(); !errcode.Is(err, errcode.StreamTakenOver) {
+			t.Errorf("%v", err)
+		}
+		time.Sleep(time.Minute)
+		if n := len(x.group("g").GetMembers()); n != 1 {
+			t.Errorf("%d members", n)
+		}
+	})
+}
+
+// TestAStaticMemberComesBackToItsShare: nobody else hears that it was away
+// (KIP-345), longer than it lingers.
+func TestAStaticMemberComesBackToItsShare(t *testing.T) {
+	inGroups(t, func(x *grouped) {
+		first := x.consume(x.Server, &moldauv1.ConsumeRequest{InstanceId: "one", Linger: durationpb.New(time.Second)})
+		first.next(joined)
+		second := x.consume(x.Server, &moldauv1.ConsumeRequest{InstanceId: "two"})
+		second.next(joined)
+		first.takes()
+		second.holding(3)
+		epoch, had := second.member.GetGeneration(), slices.Sorted(maps.Keys(second.holds))
+		first.cut()
+		_ = first.end()
+		time.Sleep(20 * time.Second)
+		other := x.gateway()
+		defer other.Close()
+		again := x.consume(other, &moldauv1.ConsumeRequest{InstanceId: "one"})
+		if f := again.next(joined).GetJoined(); f.GetResumed() || len(f.GetPlaces()) != 3 {
+			t.Errorf("%v", f)
+		}
+		second.next(beats)
+		if now := slices.Sorted(maps.Keys(second.holds)); !slices.Equal(now, had) || second.member.GetGeneration() != epoch {
+			t.Errorf("the other has %v in epoch %d, had %v in %d", now, second.member.GetGeneration(), had, epoch)
+		}
+		if _, err := x.Leave(x.Context(), &moldauv1.LeaveRequest{GroupId: "g", MemberId: again.member.GetMemberId()}); err != nil {
+			t.Fatal(err)
+		}
+		second.holding(6)
+	})
+}
+
+// TestTwoOfOneInstanceAreOne: who comes later goes on, whoever was there ends.
+func TestTwoOfOneInstanceAreOne(t *testing.T) {
+	inGroups(t, func(x *grouped) {
+		first := x.consume(x.Server, &moldauv1.ConsumeRequest{InstanceId: "one"})
+		first.next(joined)
+		first.takes()
+		other := x.gateway()
+		defer other.Close()
+		second := x.consume(other, &moldauv1.ConsumeRequest{InstanceId: "one"})
+		if f := second.next(joined).GetJoined(); len(f.GetPlaces()) != 6 {
+			t.Errorf("%v", f)
+		}
+		second.takes()
+		if err := first.end(); !errcode.Is(err, errcode.FencedInstance) {
 			t.Errorf("%v", err)
 		}
 		time.Sleep(time.Minute)

@@ -131,6 +131,9 @@ func (m *consumer) ask(ctx context.Context) (*coordinatorv1.HeartbeatMemberRespo
 	if m.q.assignor != "" {
 		beat.ServerAssignor = &m.q.assignor
 	}
+	if m.q.instance != "" {
+		beat.InstanceId = &m.q.instance
+	}
 	return m.s.coordinators.HeartbeatMember(ctx, beat)
 }
 
@@ -219,7 +222,7 @@ func (m *consumer) wait(ctx context.Context) bool {
 		due, beat, stalled := m.due(next)
 		switch {
 		case stalled:
-			m.leave(ctx)
+			m.leave(ctx, leaving)
 			m.finish(&ending{kind: endLost, reason: "the reader took nothing for too long"})
 			return false
 		case beat:
@@ -327,22 +330,28 @@ func (m *consumer) finish(e *ending) {
 }
 
 // leave takes the member out of its group, unless another stream has gone on as
-// it.
-func (m *consumer) leave(ctx context.Context) {
+// it. epoch is leaving, or away.
+func (m *consumer) leave(ctx context.Context, epoch int32) {
 	ctx, cancel := context.WithTimeout(ctx, joinPatience)
 	defer cancel()
 	_, err := coordinated(ctx, m.s, func(ctx context.Context) (*coordinatorv1.HeartbeatMemberResponse, error) {
-		return m.s.coordinators.HeartbeatMember(ctx, &coordinatorv1.HeartbeatMemberRequest{
-			GroupId: m.q.group, MemberId: m.id, MemberEpoch: leaving, RebalanceTimeoutMs: -1, StreamId: &m.stream,
-		})
+		q := &coordinatorv1.HeartbeatMemberRequest{GroupId: m.q.group, MemberId: m.id, MemberEpoch: epoch, RebalanceTimeoutMs: -1, StreamId: &m.stream}
+		if m.q.instance != "" {
+			q.InstanceId = &m.q.instance
+		}
+		return m.s.coordinators.HeartbeatMember(ctx, q)
 	})
-	if err != nil && !isLost(err) && !errcode.Is(err, errcode.StreamTakenOver) {
+	if err != nil && !isLost(err) && !errcode.Is(err, errcode.StreamTakenOver) && !errcode.Is(err, errcode.FencedInstance) {
 		m.s.log.Debug("a member could not leave its group", "group", m.q.group, telemetry.Err(err))
 	}
 }
 
-// leaving is the epoch of who leaves.
-const leaving = -1
+// leaving is the epoch of who leaves, away that of a static member that will be
+// back (KIP-848).
+const (
+	leaving = -1
+	away    = -2
+)
 
 // now is what the stream sees of its membership.
 type now struct {

@@ -20,7 +20,7 @@ func (s *Server) newConsumers() *consumers {
 }
 
 // live runs a stream beside its membership. A member whose stream breaks leaves
-// its group when it has lingered.
+// its group when it has lingered; a static one says that it will be back.
 func (cs *consumers) live(ctx context.Context, c *consuming, run func(context.Context) error) error {
 	key := [2]string{c.q.group, c.m.id}
 	cs.mu.Lock()
@@ -51,7 +51,11 @@ func (cs *consumers) linger(m *consumer) {
 	defer timer.Stop()
 	select {
 	case <-timer.C():
-		m.leave(cs.s.life)
+		if m.q.instance != "" {
+			m.leave(cs.s.life, away)
+		} else {
+			m.leave(cs.s.life, leaving)
+		}
 	case <-cs.s.polling.Done(): // it goes on elsewhere, or its session ends
 	}
 }

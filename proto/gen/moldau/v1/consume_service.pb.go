@@ -65,7 +65,13 @@ type ConsumeRequest struct {
 	// Go on as the member that this token is of: the newest of `joined`,
 	// `assignment`, `reconnect` or Seek. Where the member is gone, the stream joins
 	// as a new one. The other fields are as they were.
-	ResumeToken   string `protobuf:"bytes,13,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	ResumeToken string `protobuf:"bytes,13,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// Names the member over its lives (a static member, KIP-345), at most 255
+	// bytes; empty for none. Its share is kept for the cluster's session timeout
+	// once its stream has broken and `linger` is over, and whoever comes under the
+	// same name meanwhile goes on with it without a rebalance. A stream that is
+	// open under the name ends with FENCED_INSTANCE. Leave gives its share up.
+	InstanceId    string `protobuf:"bytes,14,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -187,6 +193,13 @@ func (x *ConsumeRequest) GetLinger() *durationpb.Duration {
 func (x *ConsumeRequest) GetResumeToken() string {
 	if x != nil {
 		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *ConsumeRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
 	}
 	return ""
 }
@@ -1156,7 +1169,7 @@ var File_moldau_v1_consume_service_proto protoreflect.FileDescriptor
 
 const file_moldau_v1_consume_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmoldau/v1/consume_service.proto\x12\tmoldau.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15moldau/v1/group.proto\x1a\x1emoldau/v1/offset_service.proto\x1a\x1cmoldau/v1/read_service.proto\x1a\x16moldau/v1/record.proto\"\x87\x04\n" +
+	"\x1fmoldau/v1/consume_service.proto\x12\tmoldau.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15moldau/v1/group.proto\x1a\x1emoldau/v1/offset_service.proto\x1a\x1cmoldau/v1/read_service.proto\x1a\x16moldau/v1/record.proto\"\xa8\x04\n" +
 	"\x0eConsumeRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x16\n" +
 	"\x06topics\x18\x02 \x03(\tR\x06topics\x12#\n" +
@@ -1172,7 +1185,9 @@ const file_moldau_v1_consume_service_proto_rawDesc = "" +
 	" \x01(\v2\x19.google.protobuf.DurationR\rrevokeTimeout\x12>\n" +
 	"\rstall_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\fstallTimeout\x121\n" +
 	"\x06linger\x18\f \x01(\v2\x19.google.protobuf.DurationR\x06linger\x12!\n" +
-	"\fresume_token\x18\r \x01(\tR\vresumeToken\"\xa8\x03\n" +
+	"\fresume_token\x18\r \x01(\tR\vresumeToken\x12\x1f\n" +
+	"\vinstance_id\x18\x0e \x01(\tR\n" +
+	"instanceId\"\xa8\x03\n" +
 	"\x0fConsumeResponse\x122\n" +
 	"\x06joined\x18\x01 \x01(\v2\x18.moldau.v1.ConsumeJoinedH\x00R\x06joined\x12>\n" +
 	"\n" +

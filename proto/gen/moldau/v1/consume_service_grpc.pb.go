@@ -54,7 +54,9 @@ type ConsumeServiceClient interface {
 	// Errors: INVALID_GROUP_ID, UNKNOWN_TOPIC, INVALID_REGULAR_EXPRESSION,
 	// UNSUPPORTED_ASSIGNOR, GROUP_FULL, INVALID_TOKEN; INCONSISTENT_GROUP_PROTOCOL
 	// or UNKNOWN_GROUP where the group is a classic one that cannot change;
-	// STREAM_TAKEN_OVER where another stream goes on as the member.
+	// STREAM_TAKEN_OVER where another stream goes on as the member; FENCED_INSTANCE
+	// where another came under its instance id; UNRELEASED_INSTANCE where a Kafka
+	// consumer has the instance id.
 	Consume(ctx context.Context, in *ConsumeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ConsumeResponse], error)
 	// Commit stores how far a member has come, and may give up what a revoke has
 	// named before its deadline. An offset that could not be stored has an error
@@ -161,7 +163,9 @@ type ConsumeServiceServer interface {
 	// Errors: INVALID_GROUP_ID, UNKNOWN_TOPIC, INVALID_REGULAR_EXPRESSION,
 	// UNSUPPORTED_ASSIGNOR, GROUP_FULL, INVALID_TOKEN; INCONSISTENT_GROUP_PROTOCOL
 	// or UNKNOWN_GROUP where the group is a classic one that cannot change;
-	// STREAM_TAKEN_OVER where another stream goes on as the member.
+	// STREAM_TAKEN_OVER where another stream goes on as the member; FENCED_INSTANCE
+	// where another came under its instance id; UNRELEASED_INSTANCE where a Kafka
+	// consumer has the instance id.
 	Consume(*ConsumeRequest, grpc.ServerStreamingServer[ConsumeResponse]) error
 	// Commit stores how far a member has come, and may give up what a revoke has
 	// named before its deadline. An offset that could not be stored has an error

@@ -83,7 +83,9 @@ type ConsumeServiceClient interface {
 	// Errors: INVALID_GROUP_ID, UNKNOWN_TOPIC, INVALID_REGULAR_EXPRESSION,
 	// UNSUPPORTED_ASSIGNOR, GROUP_FULL, INVALID_TOKEN; INCONSISTENT_GROUP_PROTOCOL
 	// or UNKNOWN_GROUP where the group is a classic one that cannot change;
-	// STREAM_TAKEN_OVER where another stream goes on as the member.
+	// STREAM_TAKEN_OVER where another stream goes on as the member; FENCED_INSTANCE
+	// where another came under its instance id; UNRELEASED_INSTANCE where a Kafka
+	// consumer has the instance id.
 	Consume(context.Context, *v1.ConsumeRequest) (ConsumeServiceConsumeClientStream, error)
 	// Commit stores how far a member has come, and may give up what a revoke has
 	// named before its deadline. An offset that could not be stored has an error
@@ -145,7 +147,9 @@ type ConsumeServiceHandler interface {
 	// Errors: INVALID_GROUP_ID, UNKNOWN_TOPIC, INVALID_REGULAR_EXPRESSION,
 	// UNSUPPORTED_ASSIGNOR, GROUP_FULL, INVALID_TOKEN; INCONSISTENT_GROUP_PROTOCOL
 	// or UNKNOWN_GROUP where the group is a classic one that cannot change;
-	// STREAM_TAKEN_OVER where another stream goes on as the member.
+	// STREAM_TAKEN_OVER where another stream goes on as the member; FENCED_INSTANCE
+	// where another came under its instance id; UNRELEASED_INSTANCE where a Kafka
+	// consumer has the instance id.
 	Consume(context.Context, *v1.ConsumeRequest, ConsumeServiceConsumeServerStream) error
 	// Commit stores how far a member has come, and may give up what a revoke has
 	// named before its deadline. An offset that could not be stored has an error
