@@ -6,8 +6,10 @@ import (
 	"io"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	moldauv1 "moldau.dev/proto/gen/moldau/v1"
+	"moldau.dev/services/transport"
 )
 
 const maxFrameBytes = 4 << 20
@@ -91,7 +93,7 @@ func (r *run) readFrames(ctx context.Context, i int, req *moldauv1.ReadRequest, 
 	}
 	next := map[int32]int64{}
 	for {
-		frame, err := stream.Recv()
+		frame, err := recvUncopied(stream)
 		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
@@ -103,7 +105,7 @@ func (r *run) readFrames(ctx context.Context, i int, req *moldauv1.ReadRequest, 
 		}
 		if f := frame.GetRecords(); f != nil {
 			records := f.GetNextOffset() - next[f.GetPartition()]
-			size := r.sizeOf(f, records)
+			size := r.sizeOf(frame, records)
 			m.count(r.clk.Now(), int(records), size)
 			next[f.GetPartition()] = f.GetNextOffset()
 			total += size
@@ -114,14 +116,49 @@ func (r *run) readFrames(ctx context.Context, i int, req *moldauv1.ReadRequest, 
 	}
 }
 
+// received is a frame, whose batches were counted and let go.
+type received struct {
+	moldauv1.ReadResponse
+	batchBytes int
+}
+
+// The fields of a ReadResponse that batches are in.
+const (
+	recordsField       = 2
+	recordBatchesField = 4
+)
+
+// recvUncopied receives a frame as clients do that pass batches on: it reads all
+// but the batches.
+func recvUncopied(stream grpc.ServerStreamingClient[moldauv1.ReadResponse]) (*received, error) {
+	got := new(received)
+	whole := transport.NewFrame(&got.ReadResponse, recordsField)
+	defer whole.Free()
+	if err := stream.RecvMsg(whole); err != nil {
+		return nil, err
+	}
+	if len(whole.Body) == 0 {
+		return got, nil
+	}
+	records := new(moldauv1.ReadRecords)
+	inner := transport.NewFrame(records, recordBatchesField)
+	defer inner.Free()
+	if err := whole.Split(inner); err != nil {
+		return nil, err
+	}
+	got.batchBytes = inner.Body.Len()
+	got.Frame = &moldauv1.ReadResponse_Records{Records: records}
+	return got, nil
+}
+
 // sizeOf counts keys and values, save in batches of somebody else's topic,
 // which count as they are.
-func (r *run) sizeOf(f *moldauv1.ReadRecords, records int64) int64 {
+func (r *run) sizeOf(f *received, records int64) int64 {
 	if r.cfg.Topic == "" {
 		return records * int64(r.cfg.RecordBytes)
 	}
-	size := len(f.GetRecordBatches())
-	for _, rec := range f.GetRecords() {
+	size := f.batchBytes
+	for _, rec := range f.GetRecords().GetRecords() {
 		size += len(rec.GetKey()) + len(rec.GetValue())
 	}
 	return int64(size)
