@@ -28,10 +28,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		closed:      prometheus.NewCounterVec(prometheus.CounterOpts(name("closed_connections_total", "Connections that the gateway closed, by why.")), []string{"why"}),
 		sent:        prometheus.NewCounter(prometheus.CounterOpts(name("sent_bytes_total", "Bytes of responses."))),
 		throttled:   prometheus.NewCounter(prometheus.CounterOpts(name("throttled_seconds_total", "Time that clients were kept waiting by quotas."))),
-		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: telemetry.Namespace, Subsystem: "kafka", Name: "request_seconds",
-			Help: "Time to serve a request, waiting included, by API.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
-		}, []string{"api"}),
+		requests: prometheus.NewHistogramVec(telemetry.NativeHistogram("kafka", "request_seconds",
+			"Time to serve a request, waiting included, by API."), []string{"api"}),
 	}
 	if r == nil {
 		return m, nil

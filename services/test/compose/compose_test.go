@@ -34,17 +34,19 @@ func TestEveryContainerMayDie(t *testing.T) {
 func (c *cluster) lose(t *testing.T, f *flow, service string) {
 	t.Helper()
 	active := c.activeMetadata(t)
+	f.silence()
 	began := time.Now()
 	c.kill(t, service)
 	f.goesOn(t)
-	without := time.Since(began)
+	without, silent := time.Since(began), f.silence()
 	c.start(t, service)
 	f.goesOn(t)
 	role := ""
 	if service == active {
 		role = ", which decided,"
 	}
-	t.Logf("without %s%s all went on after %s", service, role, without.Round(10*time.Millisecond))
+	t.Logf("without %s%s all went on after %s; acknowledgements within %s", service, role,
+		without.Round(10*time.Millisecond), silent.Round(10*time.Millisecond))
 }
 
 // readme types the first lines of the README.

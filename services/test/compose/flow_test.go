@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -42,6 +43,9 @@ type flow struct {
 	acked map[place]string
 	read  map[place]string // by the reader
 	group map[place]string // by the member of the group
+
+	last   [partitions]time.Time // acknowledgement
+	silent time.Duration         // the longest time that a partition acknowledged nothing, since it was asked for
 }
 
 func dial(t *testing.T, doors ...string) *gatewayclient.Client {
@@ -93,6 +97,7 @@ func (f *flow) produce(ctx context.Context, t *testing.T, p *gatewayclient.Produ
 			return
 		}
 		f.note(t, f.acked, place{partition, at.Offset}, value)
+		f.heard(partition, time.Now())
 	}
 }
 
@@ -140,6 +145,25 @@ func (f *flow) note(t *testing.T, in map[place]string, at place, value string) {
 	}
 	in[at] = value
 	f.moved.Broadcast()
+}
+
+func (f *flow) heard(partition int32, at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last := f.last[partition]; !last.IsZero() {
+		f.silent = max(f.silent, at.Sub(last))
+	}
+	f.last[partition] = at
+}
+
+// silence returns the longest time that a partition acknowledged nothing, since
+// the last call.
+func (f *flow) silence() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	silent := f.silent
+	f.silent = 0
+	return silent
 }
 
 // count returns how many records of each partition are in a map.
