@@ -38,14 +38,16 @@ func TestClientsGoOnWhereOthersOfTheirGroupStopped(t *testing.T) {
 
 // nextGeneration are the clients that have the protocol of KIP-848.
 func nextGeneration() []client {
-	confluent, consumer := python("confluent_client.py"), java("org.apache.kafka.tools.consumer.ConsoleConsumer")
-	classic := javaConsole()
-	return []client{
-		{name: "confluent, consumer protocol", consume: func(t *testing.T, c *testcluster.Cluster, topic string, count int, group string) string {
-			return confluent.run(t, "", "consume", c.KafkaAddr(), topic, strconv.Itoa(count), group, "consumer")
+	consumer, classic := java("org.apache.kafka.tools.consumer.ConsoleConsumer"), javaConsole()
+	scripted := func(name string, p program) client {
+		return client{name: name, consume: func(t *testing.T, c *testcluster.Cluster, topic string, count int, group string) string {
+			return p.run(t, "", "consume", c.KafkaAddr(), topic, strconv.Itoa(count), group, "consumer")
 		}, member: func(broker, topic, group string) (program, []string) {
-			return confluent, []string{"consume", broker, topic, strconv.Itoa(forever), group, "consumer"}
-		}},
+			return p, []string{"consume", broker, topic, strconv.Itoa(forever), group, "consumer"}
+		}}
+	}
+	return []client{
+		scripted("confluent, consumer protocol", python("confluent_client.py")), scripted("confluent-go, consumer protocol", goProgram("confluent")),
 		{name: "java, consumer protocol", consume: func(t *testing.T, c *testcluster.Cluster, topic string, count int, group string) string {
 			_, args := classic.member(c.KafkaAddr(), topic, group)
 			args = append(args[:len(args)-2:len(args)-2], "--command-property", "group.protocol=consumer", "--max-messages", strconv.Itoa(count))

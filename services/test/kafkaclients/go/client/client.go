@@ -21,7 +21,9 @@ type Library struct {
 	Produce func(broker, topic, codec string, records []Record) error
 	// Consume hands over that many records, of partition 0 where group is empty,
 	// and commits each one otherwise.
-	Consume  func(broker, topic string, count int, group string, hand func(Record)) error
+	Consume func(broker, topic string, count int, group string, hand func(Record)) error
+	// Next is Consume in a group under the protocol of KIP-848.
+	Next     func(broker, topic string, count int, group string, hand func(Record)) error
 	Transact func(broker, topic string, records []Record) error
 	Copy     func(broker, from, to, group string, count int) error
 }
@@ -59,7 +61,11 @@ func (l Library) run(verb string, args []string) error {
 		if err != nil {
 			return err
 		}
-		return l.Consume(args[0], args[1], count, append(args, "")[3], func(r Record) {
+		consume := l.Consume
+		if len(args) > 4 && args[4] == "consumer" {
+			consume = l.Next
+		}
+		return consume(args[0], args[1], count, append(args, "")[3], func(r Record) {
 			fmt.Printf("by=%s\t%s\t%s\n", r.By, r.Key, r.Value)
 		})
 	default:

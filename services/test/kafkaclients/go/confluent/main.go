@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	client.Main(client.Library{Produce: produce, Consume: consume, Transact: transact, Copy: copyRecords})
+	client.Main(client.Library{Produce: produce, Consume: consumeBy("classic"), Next: consumeBy("consumer"), Transact: transact, Copy: copyRecords})
 }
 
 // send waits until all records are acknowledged.
@@ -43,14 +43,16 @@ func produce(broker, topic, codec string, records []client.Record) error {
 	return send(p, topic, records)
 }
 
-func consumer(broker, topic, group string) (*kafka.Consumer, error) {
+func consumer(broker, topic, group, protocol string) (*kafka.Consumer, error) {
 	name := group
 	if name == "" {
 		name = "none"
 	}
-	c, err := kafka.NewConsumer(&kafka.ConfigMap{
-		"bootstrap.servers": broker, "group.id": name, "auto.offset.reset": "earliest", "enable.auto.commit": false, "partition.assignment.strategy": "range",
-	})
+	config := kafka.ConfigMap{"bootstrap.servers": broker, "group.id": name, "auto.offset.reset": "earliest", "enable.auto.commit": false, "group.protocol": protocol}
+	if protocol == "classic" {
+		config["partition.assignment.strategy"] = "range"
+	}
+	c, err := kafka.NewConsumer(&config)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +66,14 @@ func record(m *kafka.Message) client.Record {
 	return client.Record{By: m.Headers[0].Value, Key: m.Key, Value: m.Value}
 }
 
-func consume(broker, topic string, count int, group string, hand func(client.Record)) error {
-	c, err := consumer(broker, topic, group)
+func consumeBy(protocol string) func(broker, topic string, count int, group string, hand func(client.Record)) error {
+	return func(broker, topic string, count int, group string, hand func(client.Record)) error {
+		return consume(broker, topic, count, group, protocol, hand)
+	}
+}
+
+func consume(broker, topic string, count int, group, protocol string, hand func(client.Record)) error {
+	c, err := consumer(broker, topic, group, protocol)
 	if err != nil {
 		return err
 	}
@@ -112,7 +120,7 @@ func transact(broker, topic string, records []client.Record) error {
 }
 
 func copyRecords(broker, from, to, group string, count int) error {
-	c, err := consumer(broker, from, group)
+	c, err := consumer(broker, from, group, "classic")
 	if err != nil {
 		return err
 	}
