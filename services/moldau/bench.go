@@ -77,6 +77,7 @@ func (f *benchFlags) add(cmd *cobra.Command, verb string) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.Topic, "topic", "", "an existing topic; without it one is made and deleted")
 	flags.Int32VarP(&f.Partitions, "partitions", "p", 1, "partitions of the topic that is made")
+	flags.Int32VarP(&f.Replicas, "replication-factor", "r", 0, "replicas of each partition of the topic that is made; 0 is the cluster's default")
 	flags.StringVar(&f.Durability, "durability", "durable", "of the topic that is made: durable|relaxed")
 	flags.IntVar(&f.RecordBytes, "record-bytes", benchRecordBytes, "bytes of a record's value")
 	flags.IntVar(&f.BatchBytes, "batch-bytes", f.BatchBytes, "bytes of values in one request, or of one frame that is read")
@@ -99,6 +100,7 @@ func (f *benchFlags) add(cmd *cobra.Command, verb string) {
 	}
 	cmd.MarkFlagsMutuallyExclusive("topic", "partitions")
 	cmd.MarkFlagsMutuallyExclusive("topic", "durability")
+	cmd.MarkFlagsMutuallyExclusive("topic", "replication-factor")
 }
 
 // complete fills in what the flags leave open.

@@ -42,6 +42,7 @@ type Config struct {
 	Addr        string
 	Topic       string // empty: a topic of our own, deleted at the end
 	Partitions  int32  // of our own topic
+	Replicas    int32  // of each of them; 0: what the cluster makes of it
 	Durability  string // of our own topic: durable or relaxed
 	RecordBytes int    // of a value
 	BatchBytes  int    // of values in one request
@@ -65,6 +66,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Partitions < 1:
 		return fmt.Errorf("%d partitions", c.Partitions)
+	case c.Replicas < 0:
+		return fmt.Errorf("%d replicas", c.Replicas)
 	case c.Durability != "durable" && c.Durability != "relaxed":
 		return fmt.Errorf("durability %q is neither durable nor relaxed", c.Durability)
 	case c.RecordBytes < stampBytes:
@@ -128,7 +131,7 @@ func on(ctx context.Context, verb string, cfg Config, work func(context.Context,
 		if err := ceilings.pass(ctx); err != nil {
 			return nil, err
 		}
-		r.report.Compare(ceilings.results(), cfg.Hops)
+		r.report.Compare(ceilings.results(), cfg.Hops, int(cfg.Replicas))
 	}
 	return r.report, nil
 }
@@ -170,7 +173,7 @@ func (r *run) open(ctx context.Context) (drop func() error, err error) {
 	r.topic, r.partitions = "moldau-bench-"+strings.ToLower(rand.Text()), r.cfg.Partitions
 	const batchOverhead = 1 << 20 // of headers and lengths, at the most
 	_, err = topics.CreateTopic(ctx, &moldauv1.CreateTopicRequest{
-		Name: r.topic, PartitionCount: r.partitions,
+		Name: r.topic, PartitionCount: r.partitions, ReplicationFactor: r.cfg.Replicas,
 		Configs: map[string]string{
 			"moldau.durability": r.cfg.Durability,
 			"max.message.bytes": fmt.Sprint(r.cfg.BatchBytes + batchOverhead),

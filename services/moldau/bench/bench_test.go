@@ -204,10 +204,13 @@ func TestCeilingsAreMediansAndTheSlowestPartIsTheMeasure(t *testing.T) {
 		sum(ceilingWriteLarge, []sample{{50, 7}}), // not a part of a durable produce
 		sum(ceilingSyncLarge, []sample{{150, 0.9}, {250, 1.1}}),
 	}
-	for hops, times := range map[int]float64{1: 3 / 1.5, 2: 3 / 2.0} {
-		report.Compare(list, hops)
-		if a := report.Against; a.Slowest != ceilingSyncLarge || a.MBPerSec != 0.5 || !near(a.CPUPerGB, times) {
-			t.Errorf("%d hops: %+v", hops, a)
+	for _, c := range []struct {
+		hops, replicas int
+		times          float64
+	}{{1, 0, 3 / 1.5}, {2, 1, 3 / 2.0}, {1, 3, 3 / 4.5}} {
+		report.Compare(list, c.hops, c.replicas)
+		if a := report.Against; a.Slowest != ceilingSyncLarge || a.MBPerSec != 0.5 || !near(a.CPUPerGB, c.times) {
+			t.Errorf("%+v: %+v", c, a)
 		}
 	}
 	if c := report.Parts[0]; c.MBPerSec != 1000 || c.Least != 900 || c.Most != 5000 || c.Passes != 3 {

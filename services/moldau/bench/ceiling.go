@@ -152,6 +152,8 @@ func median(values []float64) float64 {
 type Against struct {
 	Parts []string `json:"parts"`
 	Hops  int      `json:"grpc_hops"`
+	// Copies is how many replicas write the records.
+	Copies int `json:"copies"`
 	// Slowest is the slowest part, and MBPerSec the run's share of it.
 	Slowest  string  `json:"slowest_part"`
 	MBPerSec float64 `json:"mb_per_second_ratio"`
@@ -163,7 +165,7 @@ type Against struct {
 func (a *Against) rows() [][]string {
 	rows := [][]string{{"of the slowest part", fmt.Sprintf("%s × %s", number(a.MBPerSec), a.Slowest)}}
 	if a.CPUPerGB > 0 {
-		rows = append(rows, []string{"CPU of its parts", fmt.Sprintf("%s × (%s), with %d gRPC hops", number(a.CPUPerGB), strings.Join(a.Parts, " + "), a.Hops)})
+		rows = append(rows, []string{"CPU of its parts", fmt.Sprintf("%s × (%s), with %d gRPC hops and %d copies", number(a.CPUPerGB), strings.Join(a.Parts, " + "), a.Hops, a.Copies)})
 	}
 	return rows
 }
@@ -187,12 +189,18 @@ func path(verb string, l Load) []string {
 
 // Compare sets the report beside ceilings; hops is how many times the records
 // go through gRPC: once to a process that holds all roles, twice to one that
-// holds the gateway only.
-func (r *Report) Compare(list []Ceiling, hops int) {
-	a := &Against{Hops: hops}
+// holds the gateway only. What is produced goes once more to each replica beside
+// the leader, and to a file at each.
+func (r *Report) Compare(list []Ceiling, hops, replicas int) {
+	copies := 1
+	if r.Verb != "consume" {
+		copies = max(copies, replicas)
+	}
+	hops += copies - 1
+	a := &Against{Hops: hops, Copies: copies}
 	var slowest, cpu float64
 	for _, c := range list {
-		times := 1
+		times := copies
 		switch {
 		case !slices.Contains(path(r.Verb, r.Load), c.Name):
 			continue

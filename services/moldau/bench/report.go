@@ -43,6 +43,7 @@ type Report struct {
 type Load struct {
 	Topic       string  `json:"topic,omitempty"`
 	Partitions  int32   `json:"partitions"`
+	Replicas    int32   `json:"replicas,omitempty"`
 	Durability  string  `json:"durability,omitempty"`
 	RecordBytes int     `json:"record_bytes"`
 	BatchBytes  int     `json:"batch_bytes"`
@@ -55,7 +56,7 @@ type Load struct {
 
 func newReport(verb string, cfg Config) *Report {
 	r := &Report{Verb: verb, Machine: thisMachine(), Load: Load{
-		Topic: cfg.Topic, Partitions: cfg.Partitions, Durability: cfg.Durability, RecordBytes: cfg.RecordBytes, BatchBytes: cfg.BatchBytes,
+		Topic: cfg.Topic, Partitions: cfg.Partitions, Replicas: cfg.Replicas, Durability: cfg.Durability, RecordBytes: cfg.RecordBytes, BatchBytes: cfg.BatchBytes,
 		InFlight: cfg.InFlight, Connections: cfg.Connections, Rate: cfg.Rate, Via: cfg.Via,
 		Acks: strings.ToLower(strings.TrimPrefix(cfg.Acks.String(), "ACKS_")),
 	}}

@@ -26,12 +26,17 @@ func TestMain(m *testing.M) { testcluster.Main(m) }
 const (
 	oneProcess     = "one"
 	threeProcesses = "three"
+	threeNodes     = "one, with three nodes"
+	manyProcesses  = "six"
 	defaultRounds  = 5
 	window         = "3s"
 	idleAfter      = 2 * time.Second
 )
 
 var sides = []string{oneProcess, threeProcesses}
+
+// hops is how many times records go through gRPC to the leader's log.
+var hops = map[string]int{oneProcess: 1, threeProcesses: 2, threeNodes: 1, manyProcesses: 2}
 
 // rounds is how often everything is measured.
 func rounds(t *testing.T) int {
@@ -55,11 +60,18 @@ func start(t *testing.T, side string, opts ...testcluster.Option) *testcluster.C
 
 // TestLoads runs every load on both sides in turns.
 func TestLoads(t *testing.T) {
-	warm.PageCache(t)
-	clusters, all := map[string]*testcluster.Cluster{}, results{}
+	clusters := map[string]*testcluster.Cluster{}
 	for _, side := range sides {
 		clusters[side] = start(t, side)
 	}
+	inTurns(t, clusters, loads, sides)
+}
+
+// inTurns prints what the clusters reach, each load on each side in turns.
+func inTurns(t *testing.T, clusters map[string]*testcluster.Cluster, loads []load, sides []string) {
+	t.Helper()
+	warm.PageCache(t)
+	all := results{}
 	var parts [][]bench.Ceiling
 	var machine bench.Machine
 	for round := range rounds(t) {
@@ -72,14 +84,14 @@ func TestLoads(t *testing.T) {
 			}
 			for _, side := range order {
 				report := measure(t, clusters[side], l)
-				report.Compare(list, map[string]int{oneProcess: 1, threeProcesses: 2}[side])
+				report.Compare(list, hops[side], l.replicas)
 				all.add(side, l, report)
 				machine = report.Machine
 				fmt.Fprintf(os.Stderr, "round %d: %s, %d partitions, %s: %.0f MB/s\n", round+1, l, l.partitions, side, report.MBPerSec)
 			}
 		}
 	}
-	fmt.Printf("\n%+v\n\n%s\n%s\n%s\n", machine, ceilings(parts), all.throughput(sides), all.latency(sides))
+	fmt.Printf("\n%+v\n\n%s\n%s\n%s\n", machine, ceilings(parts), all.throughput(loads, sides), all.latency(loads, sides))
 }
 
 func measureParts(t *testing.T) []bench.Ceiling {
@@ -94,7 +106,7 @@ func measureParts(t *testing.T) []bench.Ceiling {
 // args are the row as the command line takes it.
 func (l load) args() []string {
 	args := []string{"bench", l.verb, "-o", "json", "--via", l.via, "--durability", l.durability,
-		"--partitions", strconv.Itoa(l.partitions), "--connections", strconv.Itoa(l.connections)}
+		"--partitions", strconv.Itoa(l.partitions), "--connections", strconv.Itoa(l.connections), "-r", strconv.Itoa(l.replicas)}
 	if l.verb == "consume" {
 		args = append(args, "--fill", strconv.Itoa(fillBytes))
 	}

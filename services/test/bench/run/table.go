@@ -19,26 +19,41 @@ import (
 type load struct {
 	verb, via, durability   string
 	partitions, connections int
+	replicas                int
 }
 
 // loads are what is measured, in order.
 var loads = []load{
-	{"produce", bench.ViaBatches, "relaxed", 1, 1},
-	{"produce", bench.ViaBatches, "relaxed", 12, 1},
-	{"produce", bench.ViaBatches, "relaxed", 12, 4},
-	{"produce", bench.ViaBatches, "durable", 1, 1},
-	{"produce", bench.ViaBatches, "durable", 12, 1},
-	{"produce", bench.ViaBatches, "durable", 12, 4},
-	{"produce", bench.ViaRecords, "relaxed", 1, 1},
-	{"produce", bench.ViaClient, "relaxed", 1, 1},
-	{"consume", bench.ViaBatches, "relaxed", 1, 1},
-	{"consume", bench.ViaBatches, "relaxed", 12, 1},
-	{"consume", bench.ViaBatches, "relaxed", 12, 4},
-	{"consume", bench.ViaRecords, "relaxed", 1, 1},
-	{"latency", bench.ViaRecords, "relaxed", 1, 1},
-	{"latency", bench.ViaRecords, "relaxed", 12, 1},
-	{"latency", bench.ViaRecords, "durable", 1, 1},
-	{"latency", bench.ViaRecords, "durable", 12, 1},
+	{"produce", bench.ViaBatches, "relaxed", 1, 1, 1},
+	{"produce", bench.ViaBatches, "relaxed", 12, 1, 1},
+	{"produce", bench.ViaBatches, "relaxed", 12, 4, 1},
+	{"produce", bench.ViaBatches, "durable", 1, 1, 1},
+	{"produce", bench.ViaBatches, "durable", 12, 1, 1},
+	{"produce", bench.ViaBatches, "durable", 12, 4, 1},
+	{"produce", bench.ViaRecords, "relaxed", 1, 1, 1},
+	{"produce", bench.ViaClient, "relaxed", 1, 1, 1},
+	{"consume", bench.ViaBatches, "relaxed", 1, 1, 1},
+	{"consume", bench.ViaBatches, "relaxed", 12, 1, 1},
+	{"consume", bench.ViaBatches, "relaxed", 12, 4, 1},
+	{"consume", bench.ViaRecords, "relaxed", 1, 1, 1},
+	{"latency", bench.ViaRecords, "relaxed", 1, 1, 1},
+	{"latency", bench.ViaRecords, "relaxed", 12, 1, 1},
+	{"latency", bench.ViaRecords, "durable", 1, 1, 1},
+	{"latency", bench.ViaRecords, "durable", 12, 1, 1},
+}
+
+// replicatedLoads are what is measured on three storage nodes.
+var replicatedLoads = []load{
+	{"produce", bench.ViaBatches, "relaxed", 1, 1, 3},
+	{"produce", bench.ViaBatches, "relaxed", 12, 1, 3},
+	{"produce", bench.ViaBatches, "relaxed", 1000, 1, 3},
+	{"produce", bench.ViaBatches, "relaxed", 10_000, 1, 3},
+	{"produce", bench.ViaBatches, "durable", 1, 1, 3},
+	{"produce", bench.ViaBatches, "durable", 12, 1, 3},
+	{"produce", bench.ViaClient, "relaxed", 12, 1, 3},
+	{"consume", bench.ViaBatches, "relaxed", 12, 1, 3},
+	{"latency", bench.ViaRecords, "relaxed", 12, 1, 3},
+	{"latency", bench.ViaRecords, "durable", 12, 1, 3},
 }
 
 // spread is a median with its bounds.
@@ -103,7 +118,7 @@ func (r results) add(side string, l load, report *bench.Report) {
 }
 
 // throughput is the table of produce and consume.
-func (r results) throughput(sides []string) string {
+func (r results) throughput(loads []load, sides []string) string {
 	t := newTable("load", "partitions", "connections", "processes", "MB/s", "of the slowest part", "servers' CPU-s/GB", "client's", "× CPU of the parts", "ack p50 / p99 ms", "resident MiB")
 	for _, l := range loads {
 		for _, side := range sides {
@@ -139,7 +154,7 @@ func (l load) String() string {
 func mib(s spread) string { return digits(s.middle / (1 << 20)) }
 
 // latency is the table of the fixed schedule.
-func (r results) latency(sides []string) string {
+func (r results) latency(loads []load, sides []string) string {
 	t := newTable("durability", "partitions", "processes", "ack p50", "p90", "p99", "p99.9", "max", "end to end p50", "p99", "loader late p50 / p99")
 	for _, l := range loads {
 		for _, side := range sides {

@@ -32,14 +32,14 @@ func TestTablesHoldARowForEachSideOfEachLoad(t *testing.T) {
 			})
 		}
 	}
-	text := all.throughput([]string{"one", "three"}) + all.latency([]string{"one", "three"})
+	text := all.throughput(loads, []string{"one", "three"}) + all.latency(loads, []string{"one", "three"})
 	if rows := strings.Count(text, "\n"); rows != 2*len(loads)+4 {
 		t.Errorf("%d lines for %d loads:\n%s", rows, len(loads), text)
 	}
 	if want := "| produce batches, durable | 12 | 4 | three | 200 (200–200) | 0.50 (0.50–0.50) |"; !strings.Contains(text, want) {
 		t.Errorf("no %q in\n%s", want, text)
 	}
-	if got := (results{}).throughput([]string{"one"}); strings.Count(got, "\n") != 2 {
+	if got := (results{}).throughput(loads, []string{"one"}); strings.Count(got, "\n") != 2 {
 		t.Errorf("nothing was measured, and yet:\n%s", got)
 	}
 }
