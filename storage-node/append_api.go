@@ -93,17 +93,17 @@ func (a pendingAppend) wait(ctx context.Context) error {
 
 // done tells whether the batch is committed, or why it will not be known to be:
 // its records may be in the log all the same (as Kafka's
-// checkEnoughReplicasReachOffset).
+// checkEnoughReplicasReachOffset), so that no error here is one of those that
+// say that nothing was appended.
 func (a pendingAppend) done() (bool, error) {
 	p, r := a.p, a.p.role.Load()
 	hw := p.highWatermark.Load()
 	if p.replica.reign.Load() != a.reign || r.leader != p.node.cfg.NodeID {
-		return true, errcode.New(errcode.NotLeader, "%s-%d is now led by node %d", r.topic, p.id.Index, r.leader).
-			With("leader", r.leader).With("leader_epoch", r.leaderEpoch)
+		return true, notConfirmed("%s-%d is now led by node %d, which may have the batch", r.topic, p.id.Index, r.leader)
 	}
 	if hw >= a.end {
-		if p.replica.alone.Load() {
-			return true, p.leased(r)
+		if p.replica.alone.Load() && p.leased(r) != nil {
+			return true, notConfirmed("node %d cannot be sure that it still leads %s-%d", p.node.cfg.NodeID, r.topic, p.id.Index)
 		}
 		return true, nil
 	}
@@ -111,9 +111,14 @@ func (a pendingAppend) done() (bool, error) {
 		return true, f
 	}
 	if have, need := p.replica.inSync.Load(), p.replica.minISR.Load(); have < need {
-		return true, errcode.New(errcode.NotEnoughReplicasAfterAppend, "%d replicas in sync, %d wanted", have, need)
+		return true, notConfirmed("%d replicas in sync, %d wanted", have, need)
 	}
 	return false, nil
+}
+
+// notConfirmed is the error of an append that is in the log and may be cut off.
+func notConfirmed(format string, args ...any) error {
+	return errcode.New(errcode.NotEnoughReplicasAfterAppend, format, args...)
 }
 
 func failedAppend(err error) storageclient.AppendResult {
@@ -124,9 +129,9 @@ func failedAppend(err error) storageclient.AppendResult {
 func (s *Service) appendOne(in *storageclient.AppendPartition, acks storageclient.Acks, out *storageclient.AppendResult) pendingAppend {
 	p, err := s.partition(in.PartitionID)
 	if err == nil {
-		var end int64
-		if *out, end, err = p.append(in, acks); err == nil {
-			return pendingAppend{p, end, p.replica.reign.Load()}
+		var pending pendingAppend
+		if *out, pending, err = p.append(in, acks); err == nil {
+			return pending
 		}
 	}
 	*out = failedAppend(err)
@@ -134,77 +139,81 @@ func (s *Service) appendOne(in *storageclient.AppendPartition, acks storageclien
 }
 
 // append validates a batch, orders it and writes it, once those before it are
-// there. The end returned is the offset after it, or after the batch that it is
-// a duplicate of.
-func (p *partition) append(in *storageclient.AppendPartition, acks storageclient.Acks) (storageclient.AppendResult, int64, error) {
-	none := storageclient.AppendResult{}
+// there. What is pending is it, or the batch that it is a duplicate of.
+func (p *partition) append(in *storageclient.AppendPartition, acks storageclient.Acks) (storageclient.AppendResult, pendingAppend, error) {
+	none, nothing := storageclient.AppendResult{}, pendingAppend{}
 	r, err := p.leads(in.LeaderEpoch)
 	if err != nil {
-		return none, 0, err
+		return none, nothing, err
 	}
 	if acks == storageclient.AcksAll {
 		if err := p.enoughReplicas(r); err != nil {
-			return none, 0, err
+			return none, nothing, err
 		}
 	}
 	now := p.node.clock.Now()
 	batch, h, err := r.prepare(in.Batch, now)
 	if err != nil {
-		return none, 0, err
+		return none, nothing, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out, end, err := p.order(in, batch, &h, now)
+	out, pending, err := p.order(in, batch, &h, now)
 	if !early(err, &h) {
-		return out, end, err
+		return out, pending, err
 	}
 	timer := p.node.clock.NewTimer(earlyWait)
 	defer timer.Stop()
 	for early(err, &h) && p.awaitEarlier(timer) {
-		out, end, err = p.order(in, batch, &h, now)
+		out, pending, err = p.order(in, batch, &h, now)
 	}
-	return out, end, err
+	return out, pending, err
+}
+
+// upTo is what is in the log up to an offset; the caller holds mu.
+func (p *partition) upTo(end int64) pendingAppend {
+	return pendingAppend{p, end, p.replica.reign.Load()}
 }
 
 // order gives a checked batch its place and writes it there; the caller holds
 // mu.
-func (p *partition) order(in *storageclient.AppendPartition, batch []byte, h *record.Header, now time.Time) (storageclient.AppendResult, int64, error) {
-	none := storageclient.AppendResult{}
+func (p *partition) order(in *storageclient.AppendPartition, batch []byte, h *record.Header, now time.Time) (storageclient.AppendResult, pendingAppend, error) {
+	none, nothing := storageclient.AppendResult{}, pendingAppend{}
 	l, r, err := p.led(in.LeaderEpoch) // may have changed meanwhile
 	if err != nil {
-		return none, 0, err
+		return none, nothing, err
 	}
 	if err := p.admitOwner(l, r, in.OwnerEpoch); err != nil {
-		return none, 0, err
+		return none, nothing, err
 	}
 	verdict, err := p.producers.Check(h, producer.Request{
 		Guard: in.Guard, LeaderEpoch: r.leaderEpoch, TransactionVersion: in.TransactionVersion, NowMs: now.UnixMilli(),
 	})
 	if err != nil {
-		return none, 0, err
+		return none, nothing, err
 	}
 	if dup := verdict.Duplicate; dup != nil {
 		return storageclient.AppendResult{
 			BaseOffset: dup.BaseOffset, LogAppendTimeMs: dup.AppendTimeMs, LogStartOffset: l.StartOffset(),
 			LeaderEpoch: r.leaderEpoch, Duplicate: true,
-		}, dup.LastOffset + 1, nil
+		}, p.upTo(dup.LastOffset + 1), nil
 	}
 	if verdict.VerifyGuard != 0 {
 		return storageclient.AppendResult{
 			BaseOffset: -1, LogAppendTimeMs: -1, LogStartOffset: l.StartOffset(),
 			LeaderEpoch: r.leaderEpoch, VerifyGuard: verdict.VerifyGuard,
-		}, 0, nil
+		}, nothing, nil
 	}
 	if want := in.ExpectedOffset; want != nil && *want != l.EndOffset() {
-		return none, 0, errcode.New(errcode.OffsetMismatch, "the log ends at %d, %d was expected", l.EndOffset(), *want).
+		return none, nothing, errcode.New(errcode.OffsetMismatch, "the log ends at %d, %d was expected", l.EndOffset(), *want).
 			With("end_offset", l.EndOffset())
 	}
 	if err := p.write(l, r, batch, h, now); err != nil {
-		return none, 0, err
+		return none, nothing, err
 	}
 	return storageclient.AppendResult{
 		BaseOffset: h.BaseOffset, LogAppendTimeMs: appendTime(h), LogStartOffset: l.StartOffset(), LeaderEpoch: r.leaderEpoch,
-	}, h.NextOffset(), nil
+	}, p.upTo(h.NextOffset()), nil
 }
 
 // enoughReplicas refuses what must be on min.insync.replicas where there are

@@ -58,23 +58,23 @@ func checkMarker(m *storageclient.Marker) error {
 func (s *Service) markOne(m *storageclient.Marker, id storageclient.PartitionID) (pendingAppend, error) {
 	p, err := s.partition(id)
 	if err == nil {
-		var end int64
-		if end, err = p.mark(m); err == nil {
-			return pendingAppend{p, end, p.replica.reign.Load()}, nil
+		var pending pendingAppend
+		if pending, err = p.mark(m); err == nil {
+			return pending, nil
 		}
 	}
 	return pendingAppend{}, errcode.Of(err)
 }
 
-// mark ends a producer's transaction here. It returns the offset that the high
-// watermark must reach before that is so.
-func (p *partition) mark(m *storageclient.Marker) (end int64, err error) {
+// mark ends a producer's transaction here. It returns what must be committed
+// before that is so.
+func (p *partition) mark(m *storageclient.Marker) (pending pendingAppend, err error) {
 	r, err := p.leads(-1)
 	if err != nil {
-		return 0, err
+		return pending, err
 	}
 	if err := p.enoughReplicas(r); err != nil {
-		return 0, err
+		return pending, err
 	}
 	now := p.node.clock.Now()
 	c := record.Control{
@@ -88,23 +88,23 @@ func (p *partition) mark(m *storageclient.Marker) (end int64, err error) {
 	defer p.mu.Unlock()
 	l, r, err := p.led(-1) // may have changed meanwhile
 	if err != nil {
-		return 0, err
+		return pending, err
 	}
 	write, err := p.producers.CheckMarker(&c, m.TransactionVersion)
 	if err != nil {
-		return 0, err
+		return pending, err
 	}
 	if !write {
 		p.producers.Ended(m.ProducerID)
-		return l.EndOffset(), nil
+		return p.upTo(l.EndOffset()), nil
 	}
 	batch := record.ControlBatch(c)
 	h, err := record.ParseHeader(batch)
 	if err != nil {
-		return 0, err
+		return pending, err
 	}
 	if err := p.write(l, r, batch, &h, now); err != nil {
-		return 0, err
+		return pending, err
 	}
-	return h.NextOffset(), nil
+	return p.upTo(h.NextOffset()), nil
 }

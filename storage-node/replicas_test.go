@@ -234,6 +234,37 @@ func TestPlannedMoveFailsNoAppend(t *testing.T) {
 	}
 }
 
+// TestAnAppendUnderWayWhenTheLeaderMovesMayBeInTheLog: nobody is told NOT_LEADER
+// of what is in the log, since that says that nothing was done. A gateway that
+// believed it put a transaction's records into the log twice.
+func TestAnAppendUnderWayWhenTheLeaderMovesMayBeInTheLog(t *testing.T) {
+	c := newReplicas(t)
+	c.start(1, 2, 3)
+	topic := c.meta.create("orders", 2, nil, 1, 2, 3)
+	c.produce(topic, 0, "before")
+	c.kill(2)
+	c.kill(3) // they are in sync still, so the next append waits for them
+	placed, answered := make(chan struct{}), make(chan error, 1)
+	go func() {
+		resp, err := c.nodes[1].service.Append(t.Context(), &storageclient.AppendRequest{
+			Acks: storageclient.AcksAll, Ordered: func() { close(placed) },
+			Partitions: []storageclient.AppendPartition{{PartitionID: pid(topic, 0), LeaderEpoch: -1, Batch: batch(t, 1, "under way", idempotent(7, 0, 1))}},
+		})
+		if err == nil {
+			err = resp.Results[0].Err
+		}
+		answered <- err
+	}()
+	<-placed
+	c.meta.move(topic, 2)
+	if err := <-answered; !errcode.Is(err, errcode.NotEnoughReplicasAfterAppend) {
+		t.Errorf("it is answered %v", err)
+	}
+	if r := appendTo(t, c.nodes[1].service, pid(topic, 0), batch(t, 1, "later", idempotent(7, 0, 2)), storageclient.AcksAll); !errcode.Is(r.Err, errcode.NotLeader) {
+		t.Errorf("what comes later is answered %v", r.Err)
+	}
+}
+
 // TestWhatTheNewLeaderDoesNotHaveIsCutOff: the leader dies with a batch that
 // nobody else has; when it comes back it follows, and cuts that off (R2, R3).
 func TestWhatTheNewLeaderDoesNotHaveIsCutOff(t *testing.T) {

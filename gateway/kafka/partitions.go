@@ -59,7 +59,7 @@ func (s *Server) ask(ctx context.Context, ids []storageclient.PartitionID, again
 		s.askOnce(ctx, ids, left, errs, call)
 		var more []int
 		for _, i := range left {
-			if routing.Misrouted(errs[i]) || routing.Unreachable(errs[i]) && again(i) {
+			if routing.Misrouted(errs[i]) || unsettled(errs[i]) && again(i) {
 				more = append(more, i)
 			}
 		}
@@ -67,6 +67,12 @@ func (s *Server) ask(ctx context.Context, ids []storageclient.PartitionID, again
 			return errs
 		}
 	}
+}
+
+// unsettled tells whether an error leaves open what was done, which another try
+// may settle.
+func unsettled(err error) bool {
+	return routing.Unreachable(err) || errcode.Is(err, errcode.NotEnoughReplicasAfterAppend)
 }
 
 // safely lets everything be asked again: the call changes nothing twice.

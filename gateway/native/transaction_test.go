@@ -100,6 +100,7 @@ type txnNode struct {
 	last     map[string]int32 // first sequence of the last batch
 	appended []string
 	refuse   func() error // may refuse a batch
+	deny     func() error // may answer that a batch is in the log, and not known to stay
 	after    func() error // may lose its answer
 }
 
@@ -147,6 +148,11 @@ func (n *txnNode) append(p *storageclient.AppendPartition) storageclient.AppendR
 	}
 	n.last[key], n.next[key] = h.BaseSequence, h.LastSequence()+1
 	n.appended = append(n.appended, fmt.Sprintf("%s: %s", key, strings.Join(values, " ")))
+	if n.deny != nil {
+		if err := n.deny(); err != nil {
+			return storageclient.AppendResult{Err: err, BaseOffset: -1}
+		}
+	}
 	return storageclient.AppendResult{BaseOffset: int64(h.BaseSequence)}
 }
 
@@ -283,6 +289,25 @@ func TestWhatIsNotKnownIsFitToBeAborted(t *testing.T) {
 		if got := x.produce(handle(0), 0, "a").GetError(); got.GetReason() != string(errcode.TransactionAbortable) || got.GetRetryable() {
 			x.Errorf("got %v", got)
 		}
+	})
+}
+
+// TestWhatIsInTheLogIsNotAppendedAgain: a leader that ends while it waits for
+// others does not know what becomes of the batch. Its successor may have it.
+func TestWhatIsInTheLogIsNotAppendedAgain(t *testing.T) {
+	inTransactions(t, func(x *transactional) {
+		denied := false
+		x.node.deny = func() error {
+			if denied {
+				return nil
+			}
+			denied = true
+			return errcode.New(errcode.NotEnoughReplicasAfterAppend, "another leads now")
+		}
+		if got := x.produce(handle(0), 0, "a").GetError(); got.GetReason() != string(errcode.TransactionAbortable) {
+			x.Errorf("got %v", got)
+		}
+		x.wantAppended("5/0 at 0: a")
 	})
 }
 

@@ -24,6 +24,7 @@ type nemesis struct {
 
 	mu   sync.Mutex
 	done map[string]int // by kind
+	told []string       // what was broken, from when to when
 }
 
 // fault is one kind of fault: it breaks something, waits, and mends it.
@@ -152,8 +153,9 @@ func (n *nemesis) run(seed uint64, for_ time.Duration) (injected int) {
 		ended.Go(func() {
 			for n.r.clk.Now().Before(end) && !n.t.Failed() {
 				f := faults[l.rng.IntN(len(faults))]
+				began := l.r.clk.Now().UTC()
 				f.inject(l)
-				n.count(f.kind)
+				n.count(f.kind, began)
 				l.rest(100*time.Millisecond, 2*time.Second)
 			}
 		})
@@ -165,10 +167,11 @@ func (n *nemesis) run(seed uint64, for_ time.Duration) (injected int) {
 	return injected
 }
 
-func (n *nemesis) count(kind string) {
+func (n *nemesis) count(kind string, began time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.done[kind]++
+	n.told = append(n.told, fmt.Sprintf("%s %s %s", began.Format(time.TimeOnly+".000"), n.r.clk.Now().UTC().Format(time.TimeOnly+".000"), kind))
 }
 
 func (l *lane) rest(least, most time.Duration) {

@@ -66,13 +66,16 @@ func faultsOf(r *rig) [][]fault {
 func run(t *testing.T, suite string, shape testcluster.Shape, consul int) {
 	seed, seconds := number(t, seedVar, rand.Uint64()), int(number(t, secondsVar, 120))
 	t.Logf("seed %d, %d s", seed, seconds)
-	r := startRig(t, shape, consul)
+	kept, opts := gather(t)
+	r := startRig(t, shape, consul, opts...)
 	rec := newRecorder(r.clk)
 	work := begin(t, r, rec, seed)
 	n := &nemesis{t: t, r: r, lanes: faultsOf(r)}
+	var final map[string][]int64
+	defer func() { kept.keep(t, time.Unix(0, rec.begin), n.told, rec.history(), final) }()
 	injected := n.run(seed, time.Duration(seconds)*time.Second)
 	work.end(t)
-	final := readWhole(t, r, rec)
+	final = readWhole(t, r, rec)
 
 	for _, text := range slices.Sorted(maps.Keys(rec.errors)) {
 		t.Logf("%d calls without an outcome: %s", rec.errors[text], text)

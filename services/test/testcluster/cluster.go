@@ -19,6 +19,7 @@ type Cluster struct {
 	shape   Shape                 // of processes by role; zero is one process
 	env     []string              // further settings of each process
 	own     func(Member) []string // further settings of one process
+	logDir  string                // where logs are left when the test ends; empty: nowhere
 
 	grpcAddr, httpAddr, kafkaAddr string           // of the doors started last
 	conn                          *grpc.ClientConn // nil until someone asks
@@ -32,6 +33,10 @@ type Option func(*Cluster)
 
 // OnData makes the cluster use a data folder that exists.
 func OnData(dir string) Option { return func(c *Cluster) { c.dataDir = dir } }
+
+// KeepLogs leaves the whole log of each process that was started in a folder
+// that exists, once the test has ended.
+func KeepLogs(dir string) Option { return func(c *Cluster) { c.logDir = dir } }
 
 // AllowOrigin lets pages of another origin read through the HTTP door.
 func AllowOrigin(origin string) Option { return func(c *Cluster) { c.origin = origin } }

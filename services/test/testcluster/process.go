@@ -231,6 +231,14 @@ func (b *logBuffer) wait(ctx context.Context, pattern *regexp.Regexp) ([]string,
 	}
 }
 
+// keepLog writes the log of a process to a file of its own, by name and pid.
+func keepLog(t testing.TB, dir string, p *Process) {
+	path := filepath.Join(dir, fmt.Sprintf("%s.%d.log", p.Name, p.Pid()))
+	if err := os.WriteFile(path, []byte(p.Log()), 0o644); err != nil {
+		t.Errorf("keep the log of %s: %v", p.Name, err)
+	}
+}
+
 func tail(text string, size int) string {
 	if len(text) <= size {
 		return text

@@ -44,6 +44,9 @@ func (c *Cluster) launch(t testing.TB, m Member) *Process {
 	}
 	p := StartProcess(t, m.Name(), env, args...)
 	p.member = m
+	if c.logDir != "" {
+		t.Cleanup(func() { keepLog(t, c.logDir, p) })
+	}
 	return p
 }
 
