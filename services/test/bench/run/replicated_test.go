@@ -10,10 +10,25 @@ import (
 
 	pb "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/clock"
+	"moldau.dev/services/moldau/bench"
 	"moldau.dev/services/test/testcluster"
 )
 
 var replicatedSides = []string{threeNodes, manyProcesses}
+
+// replicatedLoads are what is measured on three storage nodes.
+var replicatedLoads = []load{
+	{"produce", bench.ViaBatches, "relaxed", 1, 1, 3},
+	{"produce", bench.ViaBatches, "relaxed", 12, 1, 3},
+	{"produce", bench.ViaBatches, "relaxed", 1000, 1, 3},
+	{"produce", bench.ViaBatches, "relaxed", 10_000, 1, 3},
+	{"produce", bench.ViaBatches, "durable", 1, 1, 3},
+	{"produce", bench.ViaBatches, "durable", 12, 1, 3},
+	{"produce", bench.ViaClient, "relaxed", 12, 1, 3},
+	{"consume", bench.ViaBatches, "relaxed", 12, 1, 3},
+	{"latency", bench.ViaRecords, "relaxed", 12, 1, 3},
+	{"latency", bench.ViaRecords, "durable", 12, 1, 3},
+}
 
 // replicated starts three storage nodes: in one process, or in processes of their
 // own beside a metadata, a coordinator and a gateway.

@@ -42,20 +42,6 @@ var loads = []load{
 	{"latency", bench.ViaRecords, "durable", 12, 1, 1},
 }
 
-// replicatedLoads are what is measured on three storage nodes.
-var replicatedLoads = []load{
-	{"produce", bench.ViaBatches, "relaxed", 1, 1, 3},
-	{"produce", bench.ViaBatches, "relaxed", 12, 1, 3},
-	{"produce", bench.ViaBatches, "relaxed", 1000, 1, 3},
-	{"produce", bench.ViaBatches, "relaxed", 10_000, 1, 3},
-	{"produce", bench.ViaBatches, "durable", 1, 1, 3},
-	{"produce", bench.ViaBatches, "durable", 12, 1, 3},
-	{"produce", bench.ViaClient, "relaxed", 12, 1, 3},
-	{"consume", bench.ViaBatches, "relaxed", 12, 1, 3},
-	{"latency", bench.ViaRecords, "relaxed", 12, 1, 3},
-	{"latency", bench.ViaRecords, "durable", 12, 1, 3},
-}
-
 // spread is a median with its bounds.
 type spread struct{ middle, least, most float64 }
 
