@@ -1,5 +1,5 @@
 // Package gatewayclient is the Go client of moldau: what a program imports to
-// produce, to read and to administer. It speaks moldau.v1 over gRPC to any
+// produce, to read, alone or in a group, and to administer. It speaks moldau.v1 over gRPC to any
 // gateway; the generated stubs are there for all that it does not wrap. Its
 // examples are its manual.
 //
@@ -100,6 +100,9 @@ func (c *Client) Transactions() moldauv1.TransactionServiceClient {
 func (c *Client) GroupOffsets() moldauv1.OffsetServiceClient {
 	return moldauv1.NewOffsetServiceClient(c.conn)
 }
+
+// Groups shows, moves and deletes groups.
+func (c *Client) Groups() moldauv1.GroupServiceClient { return moldauv1.NewGroupServiceClient(c.conn) }
 
 // Cluster shows the cluster.
 func (c *Client) Cluster() moldauv1.ClusterServiceClient {

@@ -123,3 +123,18 @@ func ExampleClient_Records() {
 	// appended at 0
 	// OFFSET_MISMATCH 1
 }
+
+// Read in a group: what the loop has dealt with is committed by itself.
+func ExampleClient_NewConsumer() {
+	read := func(ctx context.Context, client *gatewayclient.Client) error {
+		member := client.NewConsumer(&moldauv1.ConsumeRequest{GroupId: "readers", Topics: []string{"greetings"}}, gatewayclient.ConsumerOptions{})
+		for m, err := range member.Messages(ctx) {
+			if err != nil {
+				return err
+			}
+			fmt.Println(m.Topic, m.Partition, m.GetOffset(), string(m.GetValue()))
+		}
+		return member.Leave(context.WithoutCancel(ctx))
+	}
+	_ = read
+}
