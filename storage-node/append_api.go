@@ -107,6 +107,9 @@ func (a pendingAppend) done() (bool, error) {
 		}
 		return true, nil
 	}
+	if p.handsOver(r) {
+		return false, nil // and the next role tells what became of it
+	}
 	if f := p.fault.Load(); f != nil {
 		return true, f
 	}
@@ -252,6 +255,7 @@ func (p *partition) take(l *commitlog.Log, batch []byte, h *record.Header, now t
 	if err := l.Append(batch, *h, now); err != nil {
 		p.producers.Cancel(h)
 		if e := storageError(err); e.Reason == errcode.DiskFull {
+			p.node.mender.failed(p, true)
 			return e // nothing was appended; there may be room again later
 		}
 		return p.fail(err)

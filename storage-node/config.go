@@ -35,6 +35,10 @@ type Config struct {
 	CatchUpBytesPerSecond int64
 	// ReplicaWorkers write what leaders send.
 	ReplicaWorkers int
+	// ScrubInterval between the beginnings of looks at all that is on disk, and
+	// ScrubBytesPerSecond that they read; 0 is unbounded.
+	ScrubInterval       time.Duration
+	ScrubBytesPerSecond int64
 	// RetentionInterval between looks for segments to delete or compact.
 	RetentionInterval time.Duration
 	// ProducerExpiration is how long a silent producer's batches are known again.
@@ -64,6 +68,10 @@ func DefaultConfig() Config {
 		StreamWindowBytes:  64 << 20,
 		ReplicaWorkers:     8,
 		RetentionInterval:  5 * time.Minute,
+
+		ScrubInterval:       24 * time.Hour,
+		ScrubBytesPerSecond: 16 << 20,
+
 		ProducerExpiration: 24 * time.Hour,
 		MaxProducers:       100_000,
 		FlushParallelism:   8,
@@ -91,6 +99,8 @@ func (c Config) Validate() error {
 	need(c.ReplicaWindowBytes > 0 && c.ReplicaWindowBytes <= c.StreamWindowBytes, "replica window bytes %d, stream window bytes %d", c.ReplicaWindowBytes, c.StreamWindowBytes)
 	need(c.CatchUpBytesPerSecond >= 0, "catch-up bytes per second %d", c.CatchUpBytesPerSecond)
 	need(c.ReplicaWorkers > 0, "replica workers %d", c.ReplicaWorkers)
+	need(c.ScrubInterval > 0, "scrub interval %v", c.ScrubInterval)
+	need(c.ScrubBytesPerSecond >= 0, "scrub bytes per second %d", c.ScrubBytesPerSecond)
 	need(c.RetentionInterval > 0, "retention interval %v", c.RetentionInterval)
 	need(c.ProducerExpiration > 0, "producer expiration %v", c.ProducerExpiration)
 	need(c.MaxProducers > 0, "max producers %d", c.MaxProducers)

@@ -254,9 +254,19 @@ func (m *fakeController) report(req *metadatav1.ReportReplicasRequest) *metadata
 			p := v.TopicsByID[id].Partitions[r.Partition]
 			isr := slices.DeleteFunc(slices.Clone(p.ISR), func(o int32) bool { return o == req.NodeId })
 			m.change(v, id, int(r.Partition), isr, p.Leader, req.NodeId)
+			m.renew(v, id, int(r.Partition))
 		})
 	}
 	return &metadatav1.ReportReplicasResponse{Revision: m.view.Revision}
+}
+
+// renew begins a leader epoch.
+func (m *fakeController) renew(v *metadataclient.View, topic topicid.ID, index int) {
+	t := *v.TopicsByID[topic]
+	t.Partitions = slices.Clone(t.Partitions)
+	t.Partitions[index].LeaderEpoch++
+	t.Partitions[index].PartitionEpoch++
+	v.TopicsByID[topic], v.Topics[t.Name] = &t, &t
 }
 
 // create makes a topic of one partition on the nodes given; the first one leads.

@@ -94,7 +94,7 @@ func (s *session) read(limit int) piece {
 	batches, next, _, err := readLog(l, readRange{from: from, bound: end, limit: limit, wholeFirst: true}, *own)
 	if err != nil {
 		readBuffers.put(own)
-		s.unreadable(err)
+		s.unreadable(l, err)
 		return none
 	}
 	*own = batches
@@ -106,12 +106,12 @@ func (s *session) read(limit int) piece {
 
 // unreadable ends a session whose next batch cannot be sent. What is damaged is
 // reported, and never sent (invariant 13).
-func (s *session) unreadable(err error) {
+func (s *session) unreadable(l *commitlog.Log, err error) {
 	if errors.Is(err, commitlog.ErrOffsetOutOfRange) { // retention was there first
 		s.p.event(replication.Overtaken{Node: s.feed.hello.NodeID, Session: s.number})
 		return
 	}
-	_ = s.p.readError(err) // takes the partition out of service, which is logged
+	_ = s.p.readError(l, err) // takes the partition out of service, which is logged
 	s.p.event(replication.Ended{Node: s.feed.hello.NodeID, Session: s.number})
 }
 

@@ -166,7 +166,7 @@ func (f *fetch) failedSince(part *fetchPart) error {
 		}
 	}
 	if fault := part.p.fault.Load(); fault != nil && fault.Reason != errcode.DataCorrupted {
-		part.err = fault
+		part.err = part.p.refusal(fault)
 	}
 	if epoch := part.in.OwnerEpoch; epoch > 0 && part.err == nil {
 		part.err = part.p.owned(part.log, part.r, epoch)
@@ -201,7 +201,7 @@ func (f *fetch) readPart(part *fetchPart) {
 	if errors.Is(err, commitlog.ErrOffsetOutOfRange) { // retention was here meanwhile
 		err = part.p.outOfRange(part.log, part.next)
 	} else if err != nil {
-		err = part.p.readError(err)
+		err = part.p.readError(part.log, err)
 	}
 	part.err, part.next = err, next
 }
@@ -253,10 +253,11 @@ func (f *fetch) grow(part *fetchPart, limit int) bool {
 
 // readError gives an error of reading its reason. Damaged data is reported, and
 // nothing more is appended to it (rule N6).
-func (p *partition) readError(err error) error {
+func (p *partition) readError(l *commitlog.Log, err error) error {
 	e := storageError(err)
 	if e.Reason == errcode.DataCorrupted {
-		p.fail(e)
+		p.failedBy(l, e)
+		return p.refusal(e)
 	}
 	return e
 }

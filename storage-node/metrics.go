@@ -14,6 +14,7 @@ const subsystem = "storage"
 type metrics struct {
 	append, fetch, fsync, flushed            prometheus.Observer
 	isrGrown, isrShrunk, replicated, lost    prometheus.Counter
+	quarantined, scrubbed                    prometheus.Counter
 	batchBytes, batchRecords                 prometheus.Observer
 	bytesIn, recordsIn, bytesOut, recordsOut *prometheus.CounterVec
 }
@@ -44,6 +45,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		isrShrunk:    plain("isr_shrinks_total", "Replicas that left the in-sync replicas of partitions led here."),
 		replicated:   plain("replicated_bytes_total", "Bytes of batches written as a follower."),
 		lost:         plain("committed_cut_total", "Cuts of a follower's log below its high watermark: an election with loss."),
+		quarantined:  plain("quarantined_total", "Replicas that failed, were moved to quarantine and are copied again."),
+		scrubbed:     plain("scrubbed_bytes_total", "Bytes that looks for damage have read."),
 		append:       histogram("append_seconds", "Time from request to answer of an append."),
 		fetch:        histogram("fetch_seconds", "Time from request to answer of a fetch, the wait for bytes included."),
 		fsync:        histogram("fsync_seconds", "Time of one partition's fsync."),

@@ -50,17 +50,19 @@ func (s *Service) listOne(in *storageclient.ListOffsetsPartition, committed bool
 	case in.Timestamp == storageclient.Earliest:
 		return storageclient.ListOffsetsResult{Offset: l.StartOffset(), Timestamp: -1, LeaderEpoch: r.leaderEpoch}, nil
 	case in.Timestamp == storageclient.MaxTimestamp:
-		return p.found(l.MaxTimestamp(bound))
+		stamp, ok, err := l.MaxTimestamp(bound)
+		return p.found(l, stamp, ok, err)
 	case in.Timestamp < 0:
 		return none, errcode.New(errcode.InvalidArgument, "timestamp %d has no meaning", in.Timestamp).WithField("partitions.timestamp")
 	}
-	return p.found(l.OffsetForTimestamp(in.Timestamp, bound))
+	stamp, ok, err := l.OffsetForTimestamp(in.Timestamp, bound)
+	return p.found(l, stamp, ok, err)
 }
 
 // found hands on what a look-up by time found; -1s where no record fits.
-func (p *partition) found(st commitlog.Stamp, ok bool, err error) (storageclient.ListOffsetsResult, error) {
+func (p *partition) found(l *commitlog.Log, st commitlog.Stamp, ok bool, err error) (storageclient.ListOffsetsResult, error) {
 	if err != nil {
-		return storageclient.ListOffsetsResult{}, p.readError(err)
+		return storageclient.ListOffsetsResult{}, p.readError(l, err)
 	}
 	if !ok {
 		return storageclient.ListOffsetsResult{Offset: -1, Timestamp: -1, LeaderEpoch: -1}, nil

@@ -28,9 +28,11 @@ type partition struct {
 	// undecided is that of producers; readers go by it without the lock.
 	undecided atomic.Pointer[producer.Undecided]
 	fence     ownerFence // raised under mu
-	// log is set once, under mu. Reads go by it without the lock.
+	// log is set under mu: once, and again where the replica is replaced. Reads go by
+	// it without the lock.
 	log atomic.Pointer[commitlog.Log]
-	// fault, once set, stays until the process restarts: why nothing is appended.
+	// fault, once set, stays until the replica is replaced or the process restarts:
+	// why nothing is appended.
 	fault   atomic.Pointer[errcode.Error]
 	waiting waitList
 	largest atomic.Int64 // bytes of the largest batch appended since the start
@@ -75,7 +77,7 @@ func (p *partition) led(epoch int32) (*commitlog.Log, *role, error) {
 		return nil, nil, err
 	}
 	if f := p.fault.Load(); f != nil {
-		return nil, nil, f
+		return nil, nil, p.refusal(f)
 	}
 	r, err := p.leads(epoch)
 	if err != nil {
@@ -127,28 +129,46 @@ func (p *partition) openLocked() (*commitlog.Log, error) {
 		return l, nil
 	}
 	if f := p.fault.Load(); f != nil {
-		return nil, f
+		return nil, p.refusal(f)
 	}
 	l, err := p.recover()
 	if err != nil {
-		return nil, p.fail(err)
+		return nil, p.refusal(p.fail(err))
 	}
 	p.log.Store(l)
 	p.become(l)
 	return l, nil
 }
 
-// fail takes the partition out of service for good: after a failed write or
-// fsync nobody knows what the disk holds (rules N6 to N8). It returns the fault.
+// fail takes the partition out of service: after a failed write or fsync nobody
+// knows what the disk holds (rules N6 to N8). Where others hold what was
+// committed they take over, and the replica is replaced. It returns the fault.
 func (p *partition) fail(err error) *errcode.Error {
 	fault := storageError(err)
 	if p.fault.CompareAndSwap(nil, fault) {
 		r := p.role.Load()
 		p.node.log.Error("partition is out of service", telemetry.Topic(r.topic),
 			telemetry.Partition(p.id.Index), telemetry.Path(p.dir), telemetry.Err(fault))
+		p.node.mender.failed(p, false)
 	}
 	p.waiting.wakeAll()
 	return p.fault.Load()
+}
+
+// handsOver tells whether another replica is about to take over from a leader
+// that failed.
+func (p *partition) handsOver(r *role) bool {
+	return p.fault.Load() != nil && r.leader == p.node.cfg.NodeID && len(r.state.ISR) > 1
+}
+
+// refusal is what callers are told of a fault: where another replica takes over,
+// to ask there.
+func (p *partition) refusal(f *errcode.Error) error {
+	if r := p.role.Load(); p.handsOver(r) {
+		return errcode.New(errcode.NotLeader, "the replica of %s-%d on node %d has failed, another one takes over: %s",
+			r.topic, p.id.Index, p.node.cfg.NodeID, f.Message).With("leader_epoch", r.leaderEpoch)
+	}
+	return f
 }
 
 // flush makes the log durable and lets the high watermark follow. A failed
@@ -162,7 +182,7 @@ func (p *partition) flush() {
 	end, err := l.Sync()
 	p.node.metrics.fsync.Observe(p.node.clock.Since(start).Seconds())
 	if err != nil {
-		p.fail(err)
+		p.failedBy(l, err)
 		return
 	}
 	p.flushed(end, cuts)

@@ -72,7 +72,7 @@ func (p *partition) become(l *commitlog.Log) {
 	role := p.role.Load()
 	next = tenure{role.leader, role.leaderEpoch, next.nodeEpoch, role.holds(p.node.cfg.NodeID)}
 	former := p.formerLeaders(role)
-	if r.leader != nil && role.leader != noLeader && !role.holds(p.node.cfg.NodeID) {
+	if r.leader != nil && role.leader != noLeader && (!role.holds(p.node.cfg.NodeID) || p.fault.Load() != nil) {
 		p.node.links.to(role.leader).resign(p.id, role.leaderEpoch) // whoever follows says so by that
 	}
 	p.resign()
@@ -86,6 +86,7 @@ func (p *partition) become(l *commitlog.Log) {
 	}
 	switch {
 	case !role.holds(local.Node) || role.leader == noLeader:
+	case role.leader != local.Node && p.fault.Load() != nil: // it would be counted on again
 	case role.leader == local.Node:
 		p.lead(local, role, former)
 	default:

@@ -47,20 +47,22 @@ type Deps struct {
 //	NewService ── Start ──▶ serving ── Drain ──▶ leads nothing that another can lead ──▶ no long polls, no new work
 //	── Stop ──▶ clean-shutdown file
 type Service struct {
-	cfg     Config
-	clock   clock.Clock
-	log     *slog.Logger
-	meta    metadataclient.Client
-	fs      vfs.FS
-	metrics *metrics
-	flusher *flusher
-	files   *commitlog.FileCache
-	peers   *storageclient.Peers
-	links   *links
-	workers *workers
-	isr     *isrChanges
-	catchUp *throttle
-	marks   *checkpoint
+	cfg       Config
+	clock     clock.Clock
+	log       *slog.Logger
+	meta      metadataclient.Client
+	fs        vfs.FS
+	metrics   *metrics
+	flusher   *flusher
+	files     *commitlog.FileCache
+	peers     *storageclient.Peers
+	links     *links
+	workers   *workers
+	isr       *isrChanges
+	catchUp   *throttle
+	scrubRate *throttle
+	mender    *mender
+	marks     *checkpoint
 
 	appendBytes, fetchBytes *semaphore.Weighted
 
@@ -116,6 +118,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		peers:       deps.Peers,
 		workers:     &workers{most: cfg.ReplicaWorkers},
 		catchUp:     &throttle{clock: deps.Clock, rate: cfg.CatchUpBytesPerSecond},
+		scrubRate:   &throttle{clock: deps.Clock, rate: cfg.ScrubBytesPerSecond},
 		lease:       replication.NewLease(cfg.Replication.Lease),
 		partitions:  map[storageclient.PartitionID]*partition{},
 		onDisk:      map[topicid.ID]map[int32]bool{},
@@ -124,6 +127,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.marks = &checkpoint{node: s, marks: map[storageclient.PartitionID]int64{}}
 	s.links, s.isr = &links{node: s, all: map[int32]*link{}}, newISRChanges(s)
+	s.mender = newMender(s)
 	s.flusher = newFlusher(cfg.FlushParallelism, func(n int) { s.metrics.flushed.Observe(float64(n)) })
 	if deps.Registerer != nil {
 		if err := deps.Registerer.Register(s); err != nil {
@@ -153,7 +157,7 @@ func (s *Service) Start(ctx context.Context) error {
 		return err
 	}
 	s.reconcile()
-	for _, loop := range []func(context.Context){s.watch, s.heartbeat, s.keep, s.retain, s.isr.run} {
+	for _, loop := range []func(context.Context){s.watch, s.heartbeat, s.keep, s.retain, s.isr.run, s.mender.run, s.scrub} {
 		s.loops.Go(func() { loop(s.life) })
 	}
 	return nil

@@ -103,7 +103,7 @@ func (s *State) electUnclean(e *edits, t *metadatav1.TopicState, i int, replica 
 	p.Leader = choices[at]
 	p.Isr, p.Elr, p.LastKnownElr, p.Recovering = []int32{p.Leader}, nil, nil, true
 	finishMove(p, s.configuredMin(t.Configs))
-	p = numbered(old, p)
+	p = numbered(old, p, false)
 	e.set(t, i, p)
 	return p, nil
 }

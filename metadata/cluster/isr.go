@@ -109,7 +109,9 @@ func replicaError(err error) *metadatav1.ReplicaError {
 }
 
 // ReportReplicas takes replicas that a node found damaged or short out of the
-// in-sync and the eligible ones, before it serves (N3, N6).
+// in-sync and the eligible ones, before it serves (N3, N6). Each gets a new leader
+// epoch: the leader may be about to propose the replica for what it said of its
+// log before, and the node may then replace that log by an empty one.
 type ReportReplicas struct {
 	NodeID    int32
 	NodeEpoch int64
@@ -122,11 +124,11 @@ func (c ReportReplicas) apply(s *State, d *Delta) error {
 	}
 	e := s.edit(d)
 	for _, r := range c.Replicas {
-		t, _, err := e.find(r.GetTopicId(), r.GetPartition())
-		if err != nil {
-			continue // deleted meanwhile
+		t, p, err := e.find(r.GetTopicId(), r.GetPartition())
+		if err != nil || !slices.Contains(p.Replicas, c.NodeID) {
+			continue // deleted or moved away meanwhile
 		}
-		e.settle(t, int(r.GetPartition()), goal{lost: []int32{c.NodeID}})
+		e.settle(t, int(r.GetPartition()), goal{lost: []int32{c.NodeID}, anew: true})
 	}
 	return nil
 }

@@ -16,6 +16,9 @@ type goal struct {
 	// lost replicas may lack what was committed: they are neither in sync nor
 	// eligible any more (N3, N6).
 	lost []int32
+	// anew begins a leader epoch though the leader may stay: what a replica said of
+	// its log in the one before counts no more (R8).
+	anew bool
 	// minISR, where above 0, is the new min.insync.replicas.
 	minISR int32
 	// prefer elects the preferred leader if it is in sync.
@@ -66,11 +69,11 @@ func (s *State) settle(old *metadatav1.PartitionState, configs map[string]string
 	if g.recovered {
 		p.Recovering = false
 	}
-	return numbered(old, p)
+	return numbered(old, p, g.anew)
 }
 
 func (g goal) empty() bool {
-	return g.isr == nil && g.move == nil && g.lost == nil && g.minISR == 0 && !g.prefer && !g.recovered
+	return g.isr == nil && g.move == nil && g.lost == nil && g.minISR == 0 && !g.prefer && !g.recovered && !g.anew
 }
 
 // settled tells whether settle would change nothing. It may say no in vain.
@@ -151,11 +154,12 @@ func (s *State) lead(p *metadatav1.PartitionState, prefer bool) {
 
 // numbered gives a changed partition its epochs: a leader epoch for each change
 // of leader and for replicas that left, a partition epoch for each change (R10).
-func numbered(old, p *metadatav1.PartitionState) *metadatav1.PartitionState {
-	if same(old, p) {
+// anew asks for a leader epoch whatever changes.
+func numbered(old, p *metadatav1.PartitionState, anew bool) *metadatav1.PartitionState {
+	if same(old, p) && !anew {
 		return old
 	}
-	if p.Leader != old.Leader || len(without(old.Replicas, p.Replicas)) > 0 {
+	if anew || p.Leader != old.Leader || len(without(old.Replicas, p.Replicas)) > 0 {
 		p.LeaderEpoch++
 	}
 	p.PartitionEpoch++

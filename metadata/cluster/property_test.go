@@ -276,6 +276,7 @@ func count(list []string, s string) (n int) {
 
 // badStep tells which rule a change of one partition breaks.
 func badStep(c Change, o, p *metadatav1.PartitionState) string {
+	report, byReport := c.(ReportReplicas)
 	if o == p {
 		return ""
 	}
@@ -287,7 +288,9 @@ func badStep(c Change, o, p *metadatav1.PartitionState) string {
 	grown := without(p.Isr, slices.Concat(o.Isr, o.Elr))
 	_, byLeader := c.(*AlterPartitions)
 	switch {
-	case same(o, p) && !byLeader:
+	case byReport && (p.LeaderEpoch != o.LeaderEpoch+1 || slices.Contains(p.Isr, report.NodeID) || slices.Contains(p.Elr, report.NodeID)):
+		return "what a failed replica said before may still count (N6, R8)"
+	case same(o, p) && !byLeader && !byReport:
 		return "nothing changed"
 	case p.PartitionEpoch != o.PartitionEpoch+1:
 		return "the partition epoch does not count changes (R10)"

@@ -89,7 +89,7 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 			if door, err = p.metadataDoor(ctx, metadataclient.Options{Watcher: name}); err != nil {
 				return err
 			}
-			cfg := storagenode.DefaultConfig()
+			cfg := s.Replication.config()
 			cfg.NodeID, cfg.DataDir, cfg.Rack = id, p.dir(name), s.Rack
 			if cfg.Advertise = "in-process"; !p.alone {
 				if cfg.Advertise, err = port.address(); err != nil {

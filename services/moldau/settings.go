@@ -11,6 +11,7 @@ import (
 	"moldau.dev/services/config"
 	"moldau.dev/services/discovery"
 	"moldau.dev/services/telemetry"
+	storagenode "moldau.dev/storage-node"
 )
 
 // Settings are all that a process can be told: by a file, by MOLDAU_*
@@ -72,7 +73,45 @@ type storageNodeSettings struct {
 	Listen string `koanf:"listen"`
 	// Advertise is where others reach Listen, whose port a port 0 here stands
 	// for; empty is Listen.
-	Advertise string `koanf:"advertise"`
+	Advertise   string              `koanf:"advertise"`
+	Replication replicationSettings `koanf:"replication"`
+}
+
+// replicationSettings are what a storage node's replicas go by.
+type replicationSettings struct {
+	// LagMax is how long a replica may lack what its leader has and stay in sync.
+	LagMax time.Duration `koanf:"lag_max"`
+	// Lease is how long a leader answers after the controller has last heard it; keep
+	// it below metadata.fence_timeout.
+	Lease time.Duration `koanf:"lease"`
+	// WindowBytes of one partition, and StreamWindowBytes of all that one node leads,
+	// may be under way to this one.
+	WindowBytes       int64 `koanf:"window_bytes"`
+	StreamWindowBytes int64 `koanf:"stream_window_bytes"`
+	// CatchUpRate bounds the bytes of a second to replicas that are not in sync; 0 is
+	// unbounded. Below the rate of producers they never catch up.
+	CatchUpRate int64 `koanf:"catch_up_bytes_per_second"`
+	// ScrubInterval between the beginnings of looks for damage on the disk, and the
+	// bytes of a second that they read; 0 is unbounded.
+	ScrubInterval time.Duration `koanf:"scrub_interval"`
+	ScrubRate     int64         `koanf:"scrub_bytes_per_second"`
+}
+
+func defaultReplication(d storagenode.Config) replicationSettings {
+	return replicationSettings{
+		LagMax: d.Replication.LagMax, Lease: d.Replication.Lease,
+		WindowBytes: d.ReplicaWindowBytes, StreamWindowBytes: d.StreamWindowBytes, CatchUpRate: d.CatchUpBytesPerSecond,
+		ScrubInterval: d.ScrubInterval, ScrubRate: d.ScrubBytesPerSecond,
+	}
+}
+
+// config is what a storage node takes, but who and where it is.
+func (s replicationSettings) config() storagenode.Config {
+	cfg := storagenode.DefaultConfig()
+	cfg.Replication.LagMax, cfg.Replication.Lease = s.LagMax, s.Lease
+	cfg.ReplicaWindowBytes, cfg.StreamWindowBytes, cfg.CatchUpBytesPerSecond = s.WindowBytes, s.StreamWindowBytes, s.CatchUpRate
+	cfg.ScrubInterval, cfg.ScrubBytesPerSecond = s.ScrubInterval, s.ScrubRate
+	return cfg
 }
 
 type coordinatorSettings struct {
@@ -107,7 +146,7 @@ func defaultSettings() Settings {
 		Trace:       telemetry.DefaultTrace(),
 		Consul:      consulSettings{Prefix: "moldau/"},
 		Metadata:    defaultMetadata(metadata.Default()),
-		StorageNode: storageNodeSettings{ID: 1, Listen: "127.0.0.1:9192"},
+		StorageNode: storageNodeSettings{ID: 1, Listen: "127.0.0.1:9192", Replication: defaultReplication(storagenode.DefaultConfig())},
 		Coordinator: coordinatorSettings{ID: 1, Listen: "127.0.0.1:9193", Lease: 3 * time.Second},
 		Gateway:     gatewaySettings{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8080", KafkaListen: "127.0.0.1:9092", NodeID: 1},
 	}

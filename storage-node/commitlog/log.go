@@ -98,6 +98,10 @@ type Log struct {
 	// horizon is when a tombstone or marker is next due, ms; 0 is unknown.
 	// Guarded by compacting.
 	horizon int64
+
+	// shut is set, with all readers shut out, when the log is closed: by then other
+	// files may have the names of its segments.
+	shut atomic.Bool
 }
 
 func (l *Log) list() []*segment { return *l.segments.Load() }
@@ -369,6 +373,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
+	l.shut.Store(true)
 	for _, s := range l.list() {
 		l.unpin(s)
 		l.files.drop(s)
@@ -388,6 +393,12 @@ func (l *Log) closeClean() error {
 		return nil
 	}
 	return l.saveCheckpoint(l.checkpoint())
+}
+
+// Abandon closes the log as it is: nothing more is written to its files.
+func (l *Log) Abandon() error {
+	l.poison(errors.New("the log was given up"))
+	return l.Close()
 }
 
 // Remove closes the log and removes its directory with all in it.

@@ -76,6 +76,9 @@ func (l *Log) read(from, bound int64, maxBytes int, wholeFirst bool, dst []byte)
 
 // readable returns the log's end, or an error if from is not in the log.
 func (l *Log) readable(from int64) (int64, error) {
+	if l.shut.Load() {
+		return 0, ErrClosed
+	}
 	end, start := l.end.Load(), l.start.Load()
 	if from < start || from > end {
 		return 0, &OffsetError{Offset: from, Start: start, End: end}
