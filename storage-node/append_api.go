@@ -138,7 +138,32 @@ func (s *Service) appendOne(in *storageclient.AppendPartition, acks storageclien
 		}
 	}
 	*out = failedAppend(err)
+	if p != nil && tellsStart(err) {
+		out.LogStartOffset = p.logStart()
+	}
 	return pendingAppend{}
+}
+
+// tellsStart tells whether a refusal comes with the log's start, as Kafka's do
+// (ReplicaManager.appendRecordsToLeader): all do but those of who does not lead,
+// of whose log is broken, and of batches that are too large or damaged.
+func tellsStart(err error) bool {
+	switch errcode.ReasonOf(err) {
+	case errcode.NotLeader, errcode.FencedLeaderEpoch, errcode.UnknownLeaderEpoch, errcode.UnknownTopicID, errcode.UnknownPartition,
+		errcode.ShuttingDown, errcode.StorageError, errcode.DiskFull, errcode.DataCorrupted, errcode.RecordTooLarge, errcode.BatchTooLarge,
+		errcode.CorruptRecord:
+		return false
+	default:
+		return true
+	}
+}
+
+// logStart is the first offset of an open log, or -1.
+func (p *partition) logStart() int64 {
+	if l := p.log.Load(); l != nil {
+		return l.StartOffset()
+	}
+	return -1
 }
 
 // append validates a batch, orders it and writes it, once those before it are

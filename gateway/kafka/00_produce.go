@@ -102,6 +102,7 @@ func readProduce(req *request) (*produced, error) {
 		p.parts = slices.Grow(p.parts, t.parts)
 		for range t.parts {
 			part := producedPart{index: r.int32(), batch: r.bytes()}
+			part.result.LogStartOffset = -1 // until a node tells
 			r.tags()
 			if r.bad {
 				return nil, errMalformed
@@ -214,7 +215,7 @@ const hintTag = 0
 func (part *producedPart) write(w *writer, version int16, h *hint) {
 	res := part.result
 	if part.code != 0 {
-		res = storageclient.AppendResult{BaseOffset: -1, LogAppendTimeMs: -1, LogStartOffset: -1}
+		res = storageclient.AppendResult{BaseOffset: -1, LogAppendTimeMs: -1, LogStartOffset: res.LogStartOffset}
 	}
 	w.int32(part.index)
 	w.int16(part.code)

@@ -172,7 +172,7 @@ func fetch(c *conn, ctx context.Context, req *request) (*response, error) {
 	f.s, f.c = c.s, c
 	sess, code := c.s.sessions.enter(f)
 	if code != 0 {
-		return f.response(req, code, f.session, nil, nil), nil
+		return f.response(req, code, 0, nil, nil), nil
 	}
 	if sess == nil {
 		parts := distinctParts(f.parts)

@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	coordinatorv1 "moldau.dev/proto/gen/coordinator/v1"
+	"moldau.dev/services/errcode"
 )
 
 // LeaveGroup takes members out of a group.
@@ -35,12 +36,16 @@ func leaveGroup(c *conn, ctx context.Context, req *kmsg.LeaveGroupRequest) *kmsg
 	if err == nil {
 		err = sameCount(len(left.GetErrors()), len(req.Members))
 	}
-	if err != nil {
+	noGroup := errcode.Is(err, errcode.UnknownMember) // told of each member
+	if err != nil && !noGroup {
 		resp.ErrorCode = groupCodeOf(err)
 		return resp
 	}
 	for i, m := range req.Members {
-		code := partCodeOf(left.GetErrors()[i])
+		code := groupCodeOf(err)
+		if !noGroup {
+			code = partCodeOf(left.GetErrors()[i])
+		}
 		if req.Version < 3 {
 			resp.ErrorCode = code
 		}

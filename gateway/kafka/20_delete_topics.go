@@ -79,7 +79,7 @@ func (c *conn) deleteTopic(ctx context.Context, k topicKey, version int16, out *
 	view := s.meta.View()
 	t := view.Topics[k.name]
 	switch {
-	case k.name != "" && !k.id.IsZero(), k.name == "" && k.id.IsZero():
+	case k.name != "" && !k.id.IsZero(), version >= 6 && k.name == "" && k.id.IsZero():
 		return errcode.New(errcode.InvalidArgument, "a topic is named either by name or by id")
 	case !k.id.IsZero():
 		if t = view.TopicsByID[k.id]; t == nil {

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	coordinatorv1 "moldau.dev/proto/gen/coordinator/v1"
@@ -21,10 +22,14 @@ func addOffsetsToTxnAPI() api {
 }
 
 func addOffsetsToTxn(c *conn, ctx context.Context, req *kmsg.AddOffsetsToTxnRequest) *kmsg.AddOffsetsToTxnResponse {
+	resp := kmsg.NewPtrAddOffsetsToTxnResponse()
+	if req.TransactionalID == "" {
+		resp.ErrorCode = kerr.InvalidRequest.Code
+		return resp
+	}
 	_, err := c.s.coordinators.AddOffsets(ctx, &coordinatorv1.AddOffsetsRequest{
 		TransactionalId: req.TransactionalID, ProducerId: req.ProducerID, ProducerEpoch: int32(req.ProducerEpoch), GroupId: req.Group,
 	})
-	resp := kmsg.NewPtrAddOffsetsToTxnResponse()
 	resp.ErrorCode = txnCodeOf(err, req.Version, 2)
 	return resp
 }

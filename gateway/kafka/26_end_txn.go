@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	coordinatorv1 "moldau.dev/proto/gen/coordinator/v1"
@@ -29,6 +30,10 @@ func endTxn(c *conn, ctx context.Context, req *kmsg.EndTxnRequest) *kmsg.EndTxnR
 	}
 	resp := kmsg.NewPtrEndTxnResponse()
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
+	if req.TransactionalID == "" {
+		resp.ErrorCode = kerr.InvalidRequest.Code
+		return resp
+	}
 	ended, err := c.s.coordinators.EndTransaction(ctx, ask)
 	if err != nil {
 		resp.ErrorCode = txnCodeOf(err, req.Version, 2)

@@ -29,11 +29,17 @@ func electLeaders(c *conn, ctx context.Context, req *kmsg.ElectLeadersRequest) *
 	ctx, cancel := c.s.within(ctx, req.TimeoutMillis)
 	defer cancel()
 	resp := kmsg.NewPtrElectLeadersResponse()
+	var out partitionResults
 	if req.ElectionType < 0 || req.ElectionType > uncleanElection {
 		resp.ErrorCode = kerr.InvalidRequest.Code
+		for _, t := range req.Topics {
+			for _, index := range t.Partitions {
+				out.fail(out.add(t.Topic, index), errcode.New(errcode.InvalidArgument, "%d is no way of electing", req.ElectionType))
+			}
+		}
+		out.write(resp)
 		return resp
 	}
-	var out partitionResults
 	view := c.s.meta.View()
 	ask := &metadatav1.ElectLeadersRequest{Unclean: req.ElectionType == uncleanElection}
 	for _, t := range req.Topics {
@@ -70,14 +76,18 @@ func electLeaders(c *conn, ctx context.Context, req *kmsg.ElectLeadersRequest) *
 		}
 		c.s.follow(ctx, done.GetRevision(), false)
 	}
-	for _, t := range out.topics {
+	out.write(resp)
+	return resp
+}
+
+func (r *partitionResults) write(resp *kmsg.ElectLeadersResponse) {
+	for _, t := range r.topics {
 		topic := kmsg.ElectLeadersResponseTopic{Topic: t.name}
 		for _, p := range t.parts {
 			topic.Partitions = append(topic.Partitions, kmsg.ElectLeadersResponseTopicPartition{Partition: p.index, ErrorCode: p.code, ErrorMessage: p.text})
 		}
 		resp.Topics = append(resp.Topics, topic)
 	}
-	return resp
 }
 
 // replicaError is the error, or nil, of one partition of an answer of metadata.

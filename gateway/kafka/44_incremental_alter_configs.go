@@ -33,11 +33,10 @@ func incrementalAlterConfigs(c *conn, ctx context.Context, req *kmsg.Incremental
 	counts := counted(len(req.Resources), key)
 	for i := range req.Resources {
 		r := key(i)
-		if counts[r] == told {
-			continue
-		}
-		err := twice(counts, r)
-		if err == nil {
+		var err error
+		if n := counts[r]; n > 1 { // each of them is told
+			err = errcode.New(errcode.InvalidArgument, "%v is named %d times", r, n)
+		} else {
 			err = c.s.alter(ctx, r, req.ValidateOnly, func(overrides map[string]string) (map[string]string, error) {
 				return changed(overrides, req.Resources[i].Configs)
 			})

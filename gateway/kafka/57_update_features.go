@@ -12,7 +12,7 @@ import (
 
 // UpdateFeatures changes feature levels, all or none (KIP-584).
 //
-// Versions 0–2. Up to version 1 the one error stands at each feature too.
+// Versions 0–2. An error stands above; up to version 1 what succeeds is named too.
 func updateFeaturesAPI() api {
 	return api{
 		key: 57, name: "UpdateFeatures", max: 2, flexible: 0,
@@ -38,8 +38,11 @@ func updateFeatures(c *conn, ctx context.Context, req *kmsg.UpdateFeaturesReques
 	if errcode.Is(err, errcode.FeatureUpdateFailed) {
 		resp.ErrorCode = kerr.InvalidUpdateVersion.Code
 	}
+	if err != nil {
+		return resp
+	}
 	for _, f := range req.FeatureUpdates {
-		resp.Results = append(resp.Results, kmsg.UpdateFeaturesResponseResult{Feature: f.Feature, ErrorCode: resp.ErrorCode, ErrorMessage: resp.ErrorMessage})
+		resp.Results = append(resp.Results, kmsg.UpdateFeaturesResponseResult{Feature: f.Feature})
 	}
 	return resp
 }
@@ -65,7 +68,7 @@ func (s *Server) updateFeatures(ctx context.Context, req *kmsg.UpdateFeaturesReq
 		ask.Levels[f.Feature] = int32(f.MaxVersionLevel)
 	}
 	if len(ask.Levels) == 0 {
-		return errcode.New(errcode.InvalidArgument, "no feature is named")
+		return nil
 	}
 	done, err := s.meta.UpdateFeatures(ctx, ask)
 	if err != nil {

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	coordinatorv1 "moldau.dev/proto/gen/coordinator/v1"
@@ -29,7 +30,10 @@ func describeTransactions(c *conn, ctx context.Context, req *kmsg.DescribeTransa
 	for i, id := range req.TransactionalIDs {
 		out := kmsg.NewDescribeTransactionsResponseTransactionState()
 		out.TransactionalID, out.ErrorCode = id, groupCodeOf(err)
-		if err == nil {
+		switch {
+		case id == "":
+			out.ErrorCode = kerr.InvalidRequest.Code
+		case err == nil:
 			describeTransaction(&out, found.GetTransactions()[i])
 		}
 		resp.TransactionStates = append(resp.TransactionStates, out)

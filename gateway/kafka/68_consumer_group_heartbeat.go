@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	coordinatorv1 "moldau.dev/proto/gen/coordinator/v1"
@@ -28,6 +29,10 @@ func consumerGroupHeartbeat(c *conn, ctx context.Context, req *kmsg.ConsumerGrou
 	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	if err := c.s.consumerProtocol(); err != nil {
 		resp.ErrorCode, resp.ErrorMessage = codeOf(err), textOf(err)
+		return resp
+	}
+	if req.Group == "" {
+		resp.ErrorCode, resp.ErrorMessage = kerr.InvalidRequest.Code, kmsg.StringPtr("a group's id is needed")
 		return resp
 	}
 	ask := &coordinatorv1.HeartbeatMemberRequest{

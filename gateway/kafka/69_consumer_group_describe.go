@@ -34,6 +34,9 @@ func consumerGroupDescribe(c *conn, ctx context.Context, req *kmsg.ConsumerGroup
 		out := kmsg.NewConsumerGroupDescribeResponseGroup()
 		out.Group, out.AuthorizedOperations = name, notAsked
 		err := off
+		if err == nil && name == "" {
+			err = errcode.New(errcode.InvalidGroupID, "a group's id is needed")
+		}
 		if err == nil {
 			err = partError(groups[i].GetError())
 		}

@@ -51,7 +51,7 @@ func (e epochs) from(start int64) epochs {
 func (e epochs) endOf(epoch int32, end int64) (int32, int64) {
 	i := sort.Search(len(e), func(i int) bool { return e[i].epoch > epoch })
 	switch {
-	case len(e) == 0 || epoch < 0:
+	case len(e) == 0 || epoch == -1:
 		return -1, -1
 	case i == len(e):
 		if e[i-1].epoch < epoch {

@@ -20,7 +20,7 @@ func TestEndOffsetForEpoch(t *testing.T) {
 		for _, c := range []struct {
 			ask, epoch int32
 			end        int64
-		}{{-1, -1, -1}, {0, 0, 0}, {2, 2, 20}, {3, 2, 20}, {4, 4, 30}, {6, 4, 30}, {7, 7, 30}, {8, -1, -1}} {
+		}{{-1, -1, -1}, {-5, -5, 0}, {0, 0, 0}, {2, 2, 20}, {3, 2, 20}, {4, 4, 30}, {6, 4, 30}, {7, 7, 30}, {8, -1, -1}} {
 			if epoch, end := l.EndOffsetForEpoch(c.ask); epoch != c.epoch || end != c.end {
 				t.Errorf("%s: epoch %d ends at (%d, %d), want (%d, %d)", when, c.ask, epoch, end, c.epoch, c.end)
 			}

@@ -99,7 +99,7 @@ type AppendResult struct {
 	Err             error
 	BaseOffset      int64
 	LogAppendTimeMs int64 // -1 where the batch kept its own timestamps
-	LogStartOffset  int64
+	LogStartOffset  int64 // also of a batch refused for what it holds, else -1
 	LeaderEpoch     int32
 	Duplicate       bool // appended before; offsets are those of the first time
 	// VerifyGuard, unless 0, says that nothing was appended: the coordinator must

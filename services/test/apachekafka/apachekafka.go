@@ -18,6 +18,9 @@ const (
 	jars      = "bin/kafka-clients/java"
 	logging   = "services/test/kafkaclients/testdata/log4j2.properties"
 	clusterID = "bW9sZGF1LWJlbmNobWFyaw"
+
+	// startPatience is for a machine that has much else to do.
+	startPatience = 4 * time.Minute
 )
 
 // Cluster is running brokers, each its own controller as well.
@@ -115,7 +118,7 @@ func freePorts(t *testing.T, n int) (ports []int) {
 
 func awaitListener(t *testing.T, addr string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(startPatience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			_ = c.Close()
 			return

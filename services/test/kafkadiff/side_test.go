@@ -30,7 +30,7 @@ type side struct {
 }
 
 // patience is how long a broker has for an answer.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 func (s *side) dial() {
 	conn, err := net.Dial("tcp", s.addr)
