@@ -132,9 +132,11 @@ func (c *checkpoint) store() error {
 	return nil
 }
 
-// keep writes down what the next process is to know, until ctx ends.
+// keep writes down what the next process is to know, and deletes what was moved
+// away, until ctx ends.
 func (s *Service) keep(ctx context.Context) {
 	for s.pause(ctx, keepInterval) {
+		s.releaseOnce()
 		if err := s.writeSeen(); err != nil {
 			s.log.Warn("cannot write down how far metadata was followed", telemetry.Err(err))
 		}

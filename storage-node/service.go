@@ -95,6 +95,7 @@ type Service struct {
 	reconciling sync.Mutex
 	reconciled  map[topicid.ID]*metadataclient.Topic
 	nodes       map[int32]*metadataclient.Node
+	kept        map[storageclient.PartitionID]bool // moved away, and not to be deleted in this life
 }
 
 var _ storageclient.Storage = (*Service)(nil)
@@ -124,6 +125,7 @@ func NewService(cfg Config, deps Deps) (*Service, error) {
 		onDisk:      map[topicid.ID]map[int32]bool{},
 		cleared:     map[topicid.ID]bool{},
 		reconciled:  map[topicid.ID]*metadataclient.Topic{},
+		kept:        map[storageclient.PartitionID]bool{},
 	}
 	s.marks = &checkpoint{node: s, marks: map[storageclient.PartitionID]int64{}}
 	s.links, s.isr = &links{node: s, all: map[int32]*link{}}, newISRChanges(s)
