@@ -23,7 +23,7 @@ func (s *Server) Consume(ctx context.Context, req *moldauv1.ConsumeRequest, send
 	if err != nil {
 		return err
 	}
-	c := &consuming{m: s.newConsumer(q), q: q, send: send, byID: map[storageclient.PartitionID]*readPart{}, announced: map[storageclient.PartitionID]bool{}}
+	c := &consuming{m: s.newConsumer(q), q: q, send: send, byID: map[storageclient.PartitionID]*readPart{}, announced: map[storageclient.PartitionID]bool{}, credit: newCredit(q.credit)}
 	if c.tail, err = s.newTail(c.translate, req.GetMaxBytes()); err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (s *Server) Consume(ctx context.Context, req *moldauv1.ConsumeRequest, send
 // goroutine owns it; the membership has its own.
 //
 //	join ─▶ run: follow the share ─▶ launch polls ─▶ wait ─┬─ an answer: send its records
-//	                    ▲                                  ├─ the share has changed
+//	                    ▲                                  ├─ the share has changed, or the credit
 //	                    │                                  ├─ places were found: read from there
 //	                    │                                  ├─ heartbeat
 //	                    └──────────────────────────────────┴─ drained: reconnect, end
@@ -63,6 +63,9 @@ type consuming struct {
 	placing   bool                                    // places are being looked for
 	placed    chan []placed
 	again     bool // look for places again, after a pause
+	credit    *credit
+	earning   bool // what others have committed is being looked up
+	earned    chan map[storageclient.PartitionID]int64
 	farewell  bool // the stream has ended as it should
 }
 
@@ -70,12 +73,15 @@ type consuming struct {
 // When it returns no poll is under way.
 func (c *consuming) run(ctx context.Context, resumed bool) error {
 	ctx, cancel := context.WithCancel(ctx)
-	c.placed = make(chan []placed, 1)
+	c.placed, c.earned = make(chan []placed, 1), make(chan map[storageclient.PartitionID]int64, 1)
 	defer func() {
 		cancel()
 		c.close()
 		if c.placing {
 			<-c.placed
+		}
+		if c.earning {
+			<-c.earned
 		}
 	}()
 	if err := c.start(ctx, resumed); err != nil {
@@ -90,7 +96,7 @@ func (c *consuming) run(ctx context.Context, resumed bool) error {
 		if ended, err := c.follow(ctx); ended || err != nil {
 			return err
 		}
-		if c.m.trusted() {
+		if c.earn(ctx); c.left > 0 && c.m.trusted() {
 			if err := c.launch(ctx); err != nil {
 				return err
 			}
@@ -98,8 +104,15 @@ func (c *consuming) run(ctx context.Context, resumed bool) error {
 		select {
 		case p := <-c.polled:
 			delete(c.polls, p.node)
-			if err := c.take(p); err != nil {
+			if c.left <= 0 {
+				c.discard(p)
+			} else if err := c.take(p); err != nil {
 				return err
+			}
+		case committed := <-c.earned:
+			c.earning = false
+			for id, at := range committed {
+				c.credit.commit(id, at)
 			}
 		case list := <-c.placed:
 			if err := c.place(list); err != nil {
@@ -161,6 +174,7 @@ func (c *consuming) follow(ctx context.Context) (ended bool, err error) {
 		if !now.held[id] {
 			c.drop(p)
 			delete(c.byID, id)
+			c.credit.forget(id)
 			stops[id] = p.given
 		}
 	}
@@ -267,6 +281,11 @@ func (c *consuming) put(f *moldauv1.ConsumeResponse) error {
 func (c *consuming) translate(f *moldauv1.ReadResponse) error {
 	switch f := f.GetFrame().(type) {
 	case *moldauv1.ReadResponse_Records:
+		first := f.Records.GetNextOffset() - 1
+		if len(f.Records.GetRecords()) > 0 {
+			first = f.Records.GetRecords()[0].GetOffset()
+		}
+		c.spend(f.Records, first)
 		return c.put(&moldauv1.ConsumeResponse{Frame: &moldauv1.ConsumeResponse_Records{Records: f.Records}})
 	case *moldauv1.ReadResponse_CaughtUp:
 		return c.put(&moldauv1.ConsumeResponse{Frame: &moldauv1.ConsumeResponse_CaughtUp{CaughtUp: f.CaughtUp}})

@@ -29,12 +29,14 @@ func (s *Server) Commit(ctx context.Context, req *moldauv1.CommitRequest) (*mold
 	m := s.consumers.of(req.GetGroupId(), req.GetMemberId())
 	if !req.GetRelease() {
 		if m != nil {
+			m.stored(s, resp.GetOffsets())
 			m.poke()
 		}
 		return resp, nil
 	}
 	err := s.releaseAs(ctx, req.GetGroupId(), req.GetMemberId())
 	if m != nil {
+		m.stored(s, resp.GetOffsets())
 		m.hurry()
 	}
 	return resp, err

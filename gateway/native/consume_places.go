@@ -190,6 +190,7 @@ func (c *consuming) misplaced(p *readPart, err error) error {
 	case errcode.OffsetOutOfRange:
 		c.drop(p)
 		delete(c.byID, p.id)
+		c.credit.forget(p.id)
 		c.later()
 		return nil
 	case errcode.UnknownTopic, errcode.UnknownPartition, errcode.UnknownTopicID:

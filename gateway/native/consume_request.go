@@ -13,6 +13,7 @@ const (
 	maxPatternBytes  = 4096
 	maxClientIDBytes = 255
 	maxInstanceBytes = 255
+	maxCredit        = 1_000_000
 
 	defaultRevokeTimeout = 30 * time.Second
 	defaultStallTimeout  = 5 * time.Minute
@@ -26,6 +27,7 @@ const (
 type consumeRequest struct {
 	group, pattern, assignor, client string
 	instance                         string // of a static member; empty for none
+	credit                           int64  // records that may not be committed; 0: any number
 	topics                           []string
 	begin                            *moldauv1.Position
 	revoke, stall, linger            time.Duration
@@ -45,6 +47,8 @@ func (s *Server) checkConsume(req *moldauv1.ConsumeRequest) (*consumeRequest, er
 		return nil, errcode.New(errcode.InvalidRegularExpression, "%d bytes, at most %d are allowed", len(req.GetTopicPattern()), maxPatternBytes).WithField("topic_pattern")
 	case len(req.GetClientId()) > maxClientIDBytes:
 		return nil, invalid("client_id", "%d bytes, at most %d are allowed", len(req.GetClientId()), maxClientIDBytes)
+	case req.GetMaxUncommittedRecords() < 0 || req.GetMaxUncommittedRecords() > maxCredit:
+		return nil, invalid("max_uncommitted_records", "%d is not within 0 to %d", req.GetMaxUncommittedRecords(), maxCredit)
 	case len(req.GetInstanceId()) > maxInstanceBytes:
 		return nil, invalid("instance_id", "%d bytes, at most %d are allowed", len(req.GetInstanceId()), maxInstanceBytes)
 	}
@@ -57,6 +61,7 @@ func (s *Server) checkConsume(req *moldauv1.ConsumeRequest) (*consumeRequest, er
 	q := &consumeRequest{
 		group: req.GetGroupId(), pattern: req.GetTopicPattern(), assignor: req.GetAssignor(), client: req.GetClientId(),
 		topics: req.GetTopics(), begin: req.GetBegin(), instance: req.GetInstanceId(),
+		credit: req.GetMaxUncommittedRecords(),
 	}
 	for _, d := range []struct {
 		to                *time.Duration

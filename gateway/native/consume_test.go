@@ -377,6 +377,35 @@ func TestAMemberHasOneStream(t *testing.T) {
 	})
 }
 
+// TestAMemberGetsNoMoreThanItsCredit: what is committed, by any gateway, makes
+// room for more.
+func TestAMemberGetsNoMoreThanItsCredit(t *testing.T) {
+	inGroups(t, func(x *grouped) {
+		for i := range 20 {
+			x.produce(int32(i%2), fmt.Sprint(i))
+		}
+		other := x.gateway()
+		defer other.Close()
+		r := x.consume(x.Server, &moldauv1.ConsumeRequest{MaxUncommittedRecords: 3})
+		r.next(joined)
+		want := func(n int) {
+			t.Helper()
+			r.reads(n)
+			r.next(beats)
+			r.next(beats)
+			if len(r.values) != n {
+				t.Errorf("%d records came, the credit is good for %d", len(r.values), n)
+			}
+		}
+		want(3)
+		for _, at := range []*native.Server{other, x.Server, other, x.Server} {
+			before := len(r.values)
+			r.commit(at, false, map[int32]int64{0: r.holds[0], 1: r.holds[1]})
+			want(before + 3)
+		}
+	})
+}
+
 // TestAStaticMemberComesBackToItsShare: nobody else hears that it was away
 // (KIP-345), longer than it lingers.
 func TestAStaticMemberComesBackToItsShare(t *testing.T) {

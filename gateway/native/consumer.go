@@ -54,6 +54,7 @@ type consumer struct {
 	heard         time.Time // when the coordinator last answered
 	end           *ending
 	stops         map[storageclient.PartitionID]int64
+	committedHere map[storageclient.PartitionID]int64 // and not taken in by the stream yet
 	beatNow       bool
 	waitsForSince time.Time // for the reader to take a frame; zero: it does not
 }
@@ -80,7 +81,7 @@ const nothingSent = -1
 func (s *Server) newConsumer(q *consumeRequest) *consumer {
 	return &consumer{
 		s: s, q: q, stream: rand.Text(), changed: make(chan struct{}, 1), poked: make(chan struct{}, 1), share: newHolding(),
-		stops: map[storageclient.PartitionID]int64{}, beatInterval: firstBeat,
+		stops: map[storageclient.PartitionID]int64{}, committedHere: map[storageclient.PartitionID]int64{}, beatInterval: firstBeat,
 	}
 }
 

@@ -71,9 +71,14 @@ type ConsumeRequest struct {
 	// once its stream has broken and `linger` is over, and whoever comes under the
 	// same name meanwhile goes on with it without a rebalance. A stream that is
 	// open under the name ends with FENCED_INSTANCE. Leave gives its share up.
-	InstanceId    string `protobuf:"bytes,14,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	InstanceId string `protobuf:"bytes,14,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The credit: how many records may have come and not be committed, of all
+	// partitions together, up to 1,000,000; 0 means no bound. More come when some
+	// are committed: at once where Commit goes by the stream's own gateway, else
+	// within a second. In whole batches (as_batches) up to a frame more may come.
+	MaxUncommittedRecords int64 `protobuf:"varint,15,opt,name=max_uncommitted_records,json=maxUncommittedRecords,proto3" json:"max_uncommitted_records,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *ConsumeRequest) Reset() {
@@ -202,6 +207,13 @@ func (x *ConsumeRequest) GetInstanceId() string {
 		return x.InstanceId
 	}
 	return ""
+}
+
+func (x *ConsumeRequest) GetMaxUncommittedRecords() int64 {
+	if x != nil {
+		return x.MaxUncommittedRecords
+	}
+	return 0
 }
 
 // ConsumeResponse is one frame of a Consume stream.
@@ -1169,7 +1181,7 @@ var File_moldau_v1_consume_service_proto protoreflect.FileDescriptor
 
 const file_moldau_v1_consume_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmoldau/v1/consume_service.proto\x12\tmoldau.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15moldau/v1/group.proto\x1a\x1emoldau/v1/offset_service.proto\x1a\x1cmoldau/v1/read_service.proto\x1a\x16moldau/v1/record.proto\"\xa8\x04\n" +
+	"\x1fmoldau/v1/consume_service.proto\x12\tmoldau.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15moldau/v1/group.proto\x1a\x1emoldau/v1/offset_service.proto\x1a\x1cmoldau/v1/read_service.proto\x1a\x16moldau/v1/record.proto\"\xe0\x04\n" +
 	"\x0eConsumeRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x16\n" +
 	"\x06topics\x18\x02 \x03(\tR\x06topics\x12#\n" +
@@ -1187,7 +1199,8 @@ const file_moldau_v1_consume_service_proto_rawDesc = "" +
 	"\x06linger\x18\f \x01(\v2\x19.google.protobuf.DurationR\x06linger\x12!\n" +
 	"\fresume_token\x18\r \x01(\tR\vresumeToken\x12\x1f\n" +
 	"\vinstance_id\x18\x0e \x01(\tR\n" +
-	"instanceId\"\xa8\x03\n" +
+	"instanceId\x126\n" +
+	"\x17max_uncommitted_records\x18\x0f \x01(\x03R\x15maxUncommittedRecords\"\xa8\x03\n" +
 	"\x0fConsumeResponse\x122\n" +
 	"\x06joined\x18\x01 \x01(\v2\x18.moldau.v1.ConsumeJoinedH\x00R\x06joined\x12>\n" +
 	"\n" +
