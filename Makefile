@@ -87,10 +87,13 @@ kafka-diff: ## ask Apache Kafka and the platform the same requests and compare t
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 
+group-scale: ## measure 1,000 groups of 5,000 members on one coordinator, its failover and the loading of journals
+	go test -count=1 -timeout 15m -tags scale -run '^TestAThousandGroupsOnOneCoordinator$$' -v ./services/test/e2e
+
 image: ## build the image $(IMAGE), as docker-compose up does
 	docker build --build-arg GOPROXY --tag $(IMAGE) --file services/deploy/Dockerfile .
 
 compose-test: consul ## start docker-compose.yml and kill each container under load; needs a Docker engine and the ports free
 	go test -count=1 -timeout 20m -tags compose -v ./services/test/compose
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate faults kafka-clients kafka-diff scale consul consul-test image compose-test
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate faults kafka-clients kafka-diff scale group-scale consul consul-test image compose-test
