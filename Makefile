@@ -59,6 +59,9 @@ browser: ## tail a topic in headless Chromium; as root, installs Debian's where 
 exactly-once: ## carry order lines exactly once with nothing but curl, and kill what takes part; takes curl and jq, and minutes
 	go test -count=1 -timeout 15m -tags exactlyonce -run '^TestCurl' -v ./services/test/e2e
 
+mutants: ## break one rule after the other, and see that the simulator notices each
+	go test -count=1 -timeout 60m -v -tags mutants -run '^TestEveryMutant' ./services/test/simulator
+
 simulate: ## run MOLDAU_SIM_SEEDS seeds of the simulator (2000) from MOLDAU_SIM_FIRST (1) on
 	MOLDAU_SIM_SEEDS=$(MOLDAU_SIM_SEEDS) go test -count=1 -timeout 60m -v -run '^TestSeeds' ./services/test/simulator
 
@@ -96,4 +99,4 @@ image: ## build the image $(IMAGE), as docker-compose up does
 compose-test: consul ## start docker-compose.yml and kill each container under load; needs a Docker engine and the ports free
 	go test -count=1 -timeout 20m -tags compose -v ./services/test/compose
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate faults kafka-clients kafka-diff scale group-scale consul consul-test image compose-test
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate mutants faults kafka-clients kafka-diff scale group-scale consul consul-test image compose-test
