@@ -13,15 +13,15 @@ import (
 	"moldau.dev/services/test/testcluster"
 )
 
-// segments are the files of batches of partition 0 of the only topic, on one node;
-// where is "partitions" or "quarantine".
-func segments(t *testing.T, c *testcluster.Cluster, topic string, node int32, where string) []string {
+// segments are the files of batches of a partition on one node; where is
+// "partitions" or "quarantine".
+func segments(t *testing.T, c *testcluster.Cluster, topic string, partition, node int32, where string) []string {
 	t.Helper()
 	got, err := c.Topics(t).GetTopic(testcluster.Context(t), &pb.GetTopicRequest{Name: topic})
 	if err != nil {
 		t.Fatal(err)
 	}
-	pattern := filepath.Join(c.DataDir(), fmt.Sprintf("storage-node-%d", node), where, got.GetTopic().GetTopicId()+"-0*", "*.log")
+	pattern := filepath.Join(c.DataDir(), fmt.Sprintf("storage-node-%d", node), where, got.GetTopic().GetTopicId()+fmt.Sprintf("-%d*", partition), "*.log")
 	files, err := filepath.Glob(pattern)
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func segments(t *testing.T, c *testcluster.Cluster, topic string, node int32, wh
 // spoil changes one byte of a record in a replica's first segment.
 func spoil(t *testing.T, c *testcluster.Cluster, topic string, node int32) {
 	t.Helper()
-	f, err := os.OpenFile(segments(t, c, topic, node, "partitions")[0], os.O_RDWR, 0)
+	f, err := os.OpenFile(segments(t, c, topic, 0, node, "partitions")[0], os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestDamagedReplicasHeal(t *testing.T) {
 		}
 		spoil(t, c, "river", node)
 		after := awaitPartition(t, c, "river", "in sync on all in another leader epoch", func(p *pb.Partition) bool {
-			return p.GetLeaderEpoch() > now.GetLeaderEpoch() && allInSync(p) && len(segments(t, c, "river", node, "quarantine")) > 0
+			return p.GetLeaderEpoch() > now.GetLeaderEpoch() && allInSync(p) && len(segments(t, c, "river", 0, node, "quarantine")) > 0
 		})
 		if after.GetLeaderId() == node && what == "leader" {
 			t.Errorf("the damaged leader leads on: %v", after)
@@ -78,7 +78,7 @@ func TestDamagedReplicasHeal(t *testing.T) {
 	awaitPartition(t, c, "river", "in sync on all", allInSync)
 	files := map[int32][]string{}
 	for node := range int32(nodes) {
-		files[node+1] = segments(t, c, "river", node+1, "partitions")
+		files[node+1] = segments(t, c, "river", 0, node+1, "partitions")
 	}
 	c.Stop(t)
 	sameBytes(t, files)

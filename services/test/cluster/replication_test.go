@@ -3,6 +3,7 @@ package cluster
 import (
 	"slices"
 	"testing"
+	"time"
 
 	pb "moldau.dev/proto/gen/moldau/v1"
 	"moldau.dev/services/test/testcluster"
@@ -14,9 +15,14 @@ const nodes = 3
 // of which two must be in sync.
 func start(t *testing.T, topic string, opts ...testcluster.Option) *testcluster.Cluster {
 	t.Helper()
+	return startWith(t, topic, 1, opts...)
+}
+
+func startWith(t *testing.T, topic string, partitions int32, opts ...testcluster.Option) *testcluster.Cluster {
+	t.Helper()
 	c := testcluster.StartShape(t, testcluster.Shape{Metadata: 1, StorageNodes: nodes, Coordinators: 1, Gateways: 1}, opts...)
 	_, err := c.Topics(t).CreateTopic(testcluster.Context(t), &pb.CreateTopicRequest{
-		Name: topic, PartitionCount: 1, ReplicationFactor: nodes, Configs: map[string]string{"min.insync.replicas": "2"},
+		Name: topic, PartitionCount: partitions, ReplicationFactor: nodes, Configs: map[string]string{"min.insync.replicas": "2"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +74,10 @@ func TestLeadersComeAndGo(t *testing.T) {
 	} {
 		w.flows(t)
 		old, failed := partition(t, c, "river"), w.failed.Load()
+		began := time.Now()
 		way.end(c.Member(t, storageNode(old.GetLeaderId())))
+		w.await(t, 2) // the second was sent after the end
+		t.Logf("leader %s: the next acknowledgement came %v after the order", way.name, time.Since(began).Round(time.Millisecond))
 		now := awaitPartition(t, c, "river", "led by another", func(p *pb.Partition) bool {
 			return p.GetLeaderId() >= 0 && p.GetLeaderId() != old.GetLeaderId()
 		})

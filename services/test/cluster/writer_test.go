@@ -10,23 +10,29 @@ import (
 	"moldau.dev/services/test/testcluster"
 )
 
-// writer sends numbered records to partition 0 of a topic, one after the other,
+// writer sends numbered records to one partition of a topic, one after the other,
 // as one idempotent producer: each again until it is acknowledged.
 type writer struct {
-	topic   string
-	client  pb.ProduceServiceClient
-	id      int64
-	offsets []int64 // of the acknowledged records, by number; its owner's until stop
-	acked   atomic.Int64
-	failed  atomic.Int64  // sends that failed and were sent again
-	grew    chan struct{} // holds a token where more were acknowledged since someone looked
-	stop    func()
+	topic     string
+	partition int32
+	client    pb.ProduceServiceClient
+	id        int64
+	offsets   []int64 // of the acknowledged records, by number; its owner's until stop
+	acked     atomic.Int64
+	failed    atomic.Int64  // sends that failed and were sent again
+	grew      chan struct{} // holds a token where more were acknowledged since someone looked
+	stop      func()
 }
 
-// write begins to write; it ends with stop, or with the test.
+// write begins to write to partition 0; it ends with stop, or with the test.
 func write(t *testing.T, c *testcluster.Cluster, topic string) *writer {
 	t.Helper()
-	w := &writer{topic: topic, client: c.Produce(t), grew: make(chan struct{}, 1)}
+	return writeTo(t, c, topic, 0)
+}
+
+func writeTo(t *testing.T, c *testcluster.Cluster, topic string, partition int32) *writer {
+	t.Helper()
+	w := &writer{topic: topic, partition: partition, client: c.Produce(t), grew: make(chan struct{}, 1)}
 	made, err := w.client.InitProducer(testcluster.Context(t), &pb.InitProducerRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +55,7 @@ func write(t *testing.T, c *testcluster.Cluster, topic string) *writer {
 func (w *writer) send(ctx context.Context, t *testing.T) bool {
 	n := w.acked.Load()
 	req := &pb.ProduceRequest{
-		Topic: w.topic, Partition: new(int32), Records: []*pb.Record{{Value: strconv.AppendInt(nil, n, 10)}},
+		Topic: w.topic, Partition: &w.partition, Records: []*pb.Record{{Value: strconv.AppendInt(nil, n, 10)}},
 		Producer: &pb.ProducerSequence{ProducerId: w.id, Sequence: int32(n)},
 	}
 	for ctx.Err() == nil {
@@ -78,8 +84,14 @@ func (w *writer) send(ctx context.Context, t *testing.T) bool {
 // flows waits until more records were acknowledged.
 func (w *writer) flows(t *testing.T) {
 	t.Helper()
+	w.await(t, 20)
+}
+
+// await waits until n more records were acknowledged.
+func (w *writer) await(t *testing.T, n int64) {
+	t.Helper()
 	ctx := testcluster.Context(t)
-	for enough := w.acked.Load() + 20; w.acked.Load() < enough; {
+	for enough := w.acked.Load() + n; w.acked.Load() < enough; {
 		select {
 		case <-w.grew:
 		case <-ctx.Done():
@@ -95,7 +107,7 @@ func (w *writer) verify(t *testing.T, c *testcluster.Cluster) {
 	w.stop()
 	read, next := c.Read(t), int64(0)
 	for n := 0; n < len(w.offsets); {
-		resp, err := read.Fetch(testcluster.Context(t), &pb.FetchRequest{Topic: w.topic, Position: &pb.Position{At: &pb.Position_Offset{Offset: next}}})
+		resp, err := read.Fetch(testcluster.Context(t), &pb.FetchRequest{Topic: w.topic, Partition: w.partition, Position: &pb.Position{At: &pb.Position_Offset{Offset: next}}})
 		if err != nil {
 			t.Fatalf("read at %d: %v", next, err)
 		}
