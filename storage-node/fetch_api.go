@@ -102,9 +102,19 @@ func (part *fetchPart) readable() error {
 		}
 	}
 	if part.next > end {
+		if err := part.p.newest(part.r); err != nil {
+			return err // it may be in range once the leader knows more
+		}
 		return part.p.outOfRange(part.log, part.next)
 	}
 	return nil
+}
+
+// hidden tells whether a reader asks for what a new leader holds and does not
+// know yet to be committed, though a former one may have shown it (R8).
+func (part *fetchPart) hidden() bool {
+	return part.err == nil && part.diverging == nil && len(part.buf) == 0 && part.slice.Size == 0 &&
+		!part.p.replica.known.Load() && part.next > part.p.highWatermark.Load()
 }
 
 // compare holds the epoch of the caller's last record against the log: where
@@ -359,6 +369,9 @@ func (f *fetch) response() *storageclient.FetchResponse {
 		if part.unsettled() {
 			part.err, part.buf = part.p.unsettled(), nil
 			f.unslice(part)
+		}
+		if part.hidden() {
+			part.err = part.p.newest(part.r)
 		}
 		if part.err != nil && len(part.buf) == 0 && part.slice.Size == 0 {
 			*out = storageclient.FetchResult{
