@@ -208,6 +208,7 @@ func (r *replica) append() {
 
 // write puts one batch at the log's end.
 func (r *replica) write(batch []byte, h *record.Header) {
+	r.producers.Begin(h)
 	if err := r.log.Append(batch, *h, beginning); err != nil {
 		r.n.w.fail("node %d, partition %d: append: %v", r.n.id, r.part, err)
 	}

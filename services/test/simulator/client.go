@@ -21,22 +21,10 @@ type client struct {
 
 func (c *client) start() {
 	c.view, c.busy = c.w.genesis, false
-	c.watch()
+	c.w.follow(c.proc, c.saw)
 }
 
 func (c *client) end() {}
-
-func (c *client) watch() {
-	ctl := c.w.anyController()
-	c.w.dial(c.proc, ctl.proc, func(conn *conn) {
-		if conn == nil {
-			c.w.after(c.proc, c.w.upTo(200*time.Millisecond), "watch", c.watch)
-			return
-		}
-		conn.ends[0].closed = func() { c.w.after(c.proc, c.w.upTo(100*time.Millisecond), "watch", c.watch) }
-		conn.send(1, "watch", func() { ctl.watch(conn, c.saw) })
-	})
-}
 
 func (c *client) saw(i *image) {
 	if i.revision <= c.view.revision {
@@ -50,9 +38,11 @@ func (c *client) saw(i *image) {
 }
 
 // leader returns the node that leads, as far as the client knows.
-func (c *client) leader(part int) (*node, int32) {
-	if p := c.view.parts[part]; p.Leader != cluster.NoLeader {
-		return c.w.nodes[p.Leader], p.LeaderEpoch
+func (c *client) leader(part int) (*node, int32) { return c.w.leaderIn(c.view, part) }
+
+func (w *World) leaderIn(view *image, part int) (*node, int32) {
+	if p := view.parts[part]; p.Leader != cluster.NoLeader {
+		return w.nodes[p.Leader], p.LeaderEpoch
 	}
 	return nil, 0
 }
@@ -149,7 +139,7 @@ func (p *idempotent) send(c *client, seq int32) {
 	p.flying++
 	batch, values, first := p.batch(s), s.values, p.queue[0].seq == seq
 	call(c.w, c.proc, n.proc, "produce", 2*time.Second, func(reply func(produced)) {
-		n.produce(p.part, leaderEpoch, batch, reply)
+		n.produce(p.part, leaderEpoch, appending{batch: batch, expected: -1}, reply)
 	}, func(a produced, err error) {
 		p.flying--
 		if err != nil || a.reason != "" {
@@ -177,8 +167,9 @@ func (p *idempotent) waits() string {
 
 // reader reads a partition from its start on, and asks for its newest offset.
 type reader struct {
-	part int
-	next int64
+	part      int
+	next      int64
+	committed bool // sees no more of transactions than it should
 }
 
 func (r *reader) work(c *client) {
@@ -192,13 +183,17 @@ func (r *reader) work(c *client) {
 		r.latest(c, n, leaderEpoch)
 	}
 	call(c.w, c.proc, n.proc, "fetch", time.Second, func(reply func(fetched)) {
-		n.fetch(r.part, leaderEpoch, r.next, reply)
+		n.fetch(r.part, leaderEpoch, fetching{offset: r.next, committed: r.committed}, reply)
 	}, func(a fetched, err error) {
 		if a.reason == errcode.OffsetOutOfRange {
 			c.w.fail("offset %d of partition %d, up to which was read, is out of range (invariant 8)", r.next, r.part)
 		}
 		if err == nil && a.reason == "" {
-			r.next = c.w.read(r.part, r.next, a.batches)
+			if r.committed {
+				r.next = c.w.readCommitted(r.part, r.next, a.batches, a.aborted)
+			} else {
+				r.next = c.w.read(r.part, r.next, a.batches)
+			}
 		}
 		again()
 	})
@@ -213,13 +208,20 @@ func (r *reader) waits(w *World) string {
 
 func (r *reader) latest(c *client, n *node, leaderEpoch int32) {
 	least := c.w.parts[r.part].latest
+	if r.committed {
+		least = c.w.parts[r.part].stable
+	}
 	call(c.w, c.proc, n.proc, "list offsets", time.Second, func(reply func(listed)) {
-		n.latest(r.part, leaderEpoch, reply)
+		n.latest(r.part, leaderEpoch, r.committed, reply)
 	}, func(a listed, err error) {
 		if err != nil || a.reason != "" {
 			return
 		}
-		c.w.listed(r.part, a.offset, least)
+		if r.committed {
+			c.w.listedStable(r.part, a.offset, least)
+		} else {
+			c.w.listed(r.part, a.offset, least)
+		}
 	})
 }
 

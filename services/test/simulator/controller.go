@@ -26,9 +26,10 @@ type controller struct {
 	jobs      []job
 	watchers  []*watcher
 	lastBeat  map[int32]time.Time
-	graceTill time.Time // nobody is fenced before (C9)
-	beaten    int64     // the active one's session, as a standby last saw it
-	silent    time.Time // since when the active one has not answered
+	heardOf   map[int32]time.Time // coordinators
+	graceTill time.Time           // nobody is fenced before (C9)
+	beaten    int64               // the active one's session, as a standby last saw it
+	silent    time.Time           // since when the active one has not answered
 }
 
 type job struct {
@@ -132,7 +133,7 @@ func (c *controller) begin() {
 			return
 		}
 		c.epoch, c.image, c.index, c.active, c.count = a.epoch, a.value, a.index, true, 0
-		c.lastBeat = map[int32]time.Time{}
+		c.lastBeat, c.heardOf = map[int32]time.Time{}, map[int32]time.Time{}
 		c.graceTill = c.now().Add(fenceTimeout)
 		c.renew()
 		c.liveness()

@@ -116,6 +116,33 @@ var kinds = []kind{
 	{"a session of consul ends early", func(w *World) { w.consul.destroy(w.consul.holder) }},
 }
 
+// coordinatorKinds are the faults of coordinators.
+var coordinatorKinds = []kind{
+	{"kill a coordinator", func(w *World) {
+		p := w.anyCoordinator()
+		w.kill(p, w.chance(30))
+		w.bootLater(p)
+	}},
+	{"kill a coordinator between two effects", func(w *World) { w.anyCoordinator().fuse = 1 + w.rng.IntN(20) }},
+	{"pause a coordinator", func(w *World) { w.paused(w.anyCoordinator()) }},
+	{"cut a coordinator off from metadata", func(w *World) {
+		p, d := w.anyCoordinator(), time.Second+w.upTo(12*time.Second)
+		for _, c := range w.controllers {
+			w.cutFor(p, c.proc, d, true)
+		}
+	}},
+	{"cut a coordinator off", func(w *World) {
+		c, d := w.anyCoordinator(), 500*time.Millisecond+w.upTo(12*time.Second)
+		for _, p := range w.processes {
+			w.cutFor(c, p, d, true)
+		}
+	}},
+}
+
+func (w *World) anyCoordinator() *process {
+	return w.coordinators[w.rng.IntN(len(w.coordinators))].proc
+}
+
 // breakThings plans the faults of the seed and returns how long they last. A
 // quarter of the seeds has none.
 func (w *World) breakThings() time.Duration {
@@ -127,7 +154,11 @@ func (w *World) breakThings() time.Duration {
 		return length
 	}
 	var drawn []kind
-	for _, k := range kinds {
+	all := kinds
+	if w.shards > 0 {
+		all = slices.Concat(kinds, coordinatorKinds)
+	}
+	for _, k := range all {
 		if w.chance(40) {
 			drawn = append(drawn, k)
 		}
@@ -270,6 +301,9 @@ func (w *World) well() string {
 		r := w.nodes[p.Leader].replicas[n]
 		if r.leader == nil || r.hw != r.log.EndOffset() || r.hw != int64(len(w.parts[n].facts)) {
 			return fmt.Sprintf("partition %d is not committed up to its end", n)
+		}
+		if w.parts[n].undecidedFrom() != int64(len(w.parts[n].facts)) {
+			return fmt.Sprintf("partition %d has a transaction that does not end (invariant 26)", n)
 		}
 	}
 	return w.unserved()

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"moldau.dev/metadata/cluster"
+	"moldau.dev/metadata/metadataclient"
 	metadatav1 "moldau.dev/proto/gen/metadata/v1"
 	"moldau.dev/services/errcode"
 	"moldau.dev/services/topicid"
@@ -17,6 +18,7 @@ type image struct {
 	revision int64
 	state    *cluster.State
 	parts    []*metadatav1.PartitionState // of the one topic
+	view     *metadataclient.View         // as coordinators see it; made when it is needed
 }
 
 const topicName = "t"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"moldau.dev/coordinator/txn"
 	"moldau.dev/metadata/cluster"
 	"moldau.dev/services/record"
 	"moldau.dev/storage-node/replication"
@@ -15,15 +16,66 @@ type part struct {
 	// facts are the committed records, by offset: once one is there it never
 	// changes (invariants 1 and 2).
 	facts   []fact
-	leaders map[int32]int32 // node by leader epoch (invariant 7)
-	nextSeq map[int64]int32 // by producer (invariant 14)
-	latest  int64           // newest offset that anybody was told (invariant 8)
+	leaders map[int32]int32    // node by leader epoch (invariant 7)
+	nextSeq map[int64]sequence // by producer (invariant 14)
+	latest  int64              // newest offset that anybody was told (invariant 8)
+	stable  int64              // newest last stable offset that anybody was told
 	acked   int
+
+	// What transactions did here, by what is committed.
+	open    map[int64][]int64 // offsets of each producer's open transaction
+	ends    map[int64]int16   // epoch of each producer's last marker
+	verdict []verdict         // of each fact
 }
 
+// sequence is what a producer's next batch begins with in its newest epoch.
+type sequence struct {
+	epoch int16
+	next  int32
+}
+
+// fact is one record, as all replicas have it.
 type fact struct {
-	epoch int32
-	value int64
+	epoch    int32 // the leader's
+	kind     factKind
+	producer txn.Identity
+	value    int64
+}
+
+type factKind int8
+
+const (
+	plain factKind = iota
+	transactional
+	committed // the marker
+	aborted
+)
+
+// factOf is what a record says. Of records of journals it is a hash.
+func factOf(batch []byte, h *record.Header, x *record.Record) fact {
+	f := fact{epoch: h.LeaderEpoch, producer: txn.Identity{ProducerID: h.ProducerID, Epoch: h.ProducerEpoch}}
+	switch {
+	case h.Control():
+		f.kind = aborted
+		if c, err := record.ParseControl(batch); err == nil && c.Type == record.Commit {
+			f.kind = committed
+		}
+	case h.Transactional():
+		f.kind = transactional
+	}
+	if f.kind < committed && len(x.Key) == 0 && len(x.Value) == 8 {
+		f.value = int64(binary.BigEndian.Uint64(x.Value))
+		return f
+	}
+	sum := newHash()
+	for _, b := range [][]byte{x.Key, x.Value} {
+		sum.add(uint64(len(b)))
+		for _, c := range b {
+			sum.add(uint64(c))
+		}
+	}
+	f.value = int64(sum)
+	return f
 }
 
 // Violation is a broken invariant.
@@ -38,7 +90,7 @@ func (r *replica) facts(from, to int64, do func(offset int64, f fact, h *record.
 	r.each(from, to, func(batch []byte, h *record.Header) {
 		err := record.ForEach(batch, record.DefaultLimits(), func(x *record.Record) error {
 			if x.Offset >= from && x.Offset < to {
-				do(x.Offset, fact{h.LeaderEpoch, int64(binary.BigEndian.Uint64(x.Value))}, h)
+				do(x.Offset, factOf(batch, h, x), h)
 			}
 			return nil
 		})
@@ -86,6 +138,7 @@ func (w *World) checkAdvance(r *replica, hw int64) {
 	r.facts(int64(len(p.facts)), hw, func(offset int64, f fact, h *record.Header) {
 		w.checkOrder(r.part, offset, h)
 		p.facts = append(p.facts, f)
+		w.decide(r.part, offset, f)
 	})
 	w.note("committed", int(r.n.id), r.part, int(hw))
 	w.checkCandidates(w.consul.value, r.part)
@@ -95,11 +148,17 @@ func (w *World) checkAdvance(r *replica, hw int64) {
 // the order of their sequences, each once (invariant 14).
 func (w *World) checkOrder(n int, offset int64, h *record.Header) {
 	p := w.parts[n]
-	seq := h.BaseSequence + int32(offset-h.BaseOffset)
-	if want := p.nextSeq[h.ProducerID]; seq != want {
-		w.fail("partition %d, offset %d: sequence %d of producer %d, %d is next (invariant 14)", n, offset, seq, h.ProducerID, want)
+	if !h.Idempotent() || h.Control() {
+		return
 	}
-	p.nextSeq[h.ProducerID] = seq + 1
+	seq, want := h.BaseSequence+int32(offset-h.BaseOffset), p.nextSeq[h.ProducerID]
+	if h.ProducerEpoch > want.epoch {
+		want = sequence{epoch: h.ProducerEpoch}
+	}
+	if h.ProducerEpoch < want.epoch || seq != want.next {
+		w.fail("partition %d, offset %d: sequence %d of producer %d, epoch %d; %v is next (invariant 14)", n, offset, seq, h.ProducerID, h.ProducerEpoch, want)
+	}
+	p.nextSeq[h.ProducerID] = sequence{want.epoch, seq + 1}
 }
 
 // checkCandidates: whoever may be made the leader holds all that is committed,
@@ -234,15 +293,15 @@ func (w *World) acked(n int, offset int64, values []int64) {
 func (w *World) read(n int, from int64, batches []byte) int64 {
 	p := w.parts[n]
 	for len(batches) > 0 {
-		batch, rest, _, err := record.Next(batches)
+		batch, rest, h, err := record.Next(batches)
 		if err != nil {
 			w.fail("partition %d: read at %d: %v", n, from, err)
 		}
 		err = record.ForEach(batch, record.DefaultLimits(), func(x *record.Record) error {
-			switch v := int64(binary.BigEndian.Uint64(x.Value)); {
+			switch f := factOf(batch, &h, x); {
 			case x.Offset < from:
-			case x.Offset != from || x.Offset >= int64(len(p.facts)) || p.facts[x.Offset].value != v:
-				w.fail("partition %d: value %d was read at offset %d, after %d (invariants 2, 8)", n, v, x.Offset, from)
+			case x.Offset != from || x.Offset >= int64(len(p.facts)) || p.facts[x.Offset] != f:
+				w.fail("partition %d: %v was read at offset %d, after %d (invariants 2, 8)", n, f, x.Offset, from)
 			default:
 				from++
 			}

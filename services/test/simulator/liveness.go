@@ -23,6 +23,9 @@ func (c *controller) liveness() {
 			c.decide(cluster.FenceNode{NodeID: id}, func(int64, error) {})
 		}
 	}
+	if len(c.w.coordinators) > 0 {
+		c.coordinatorLiveness(now)
+	}
 	c.later(250*time.Millisecond, "liveness", c.liveness)
 }
 
@@ -89,6 +92,19 @@ func (c *controller) alter(part int, node int32, nodeEpoch int64, q replication.
 			a.part = &p
 		}
 		reply(a)
+	})
+}
+
+// follow shows a process metadata, from whichever controller there is.
+func (w *World) follow(p *process, saw func(*image)) {
+	c := w.anyController()
+	w.dial(p, c.proc, func(conn *conn) {
+		if conn == nil {
+			w.after(p, w.upTo(200*time.Millisecond), "watch", func() { w.follow(p, saw) })
+			return
+		}
+		conn.ends[0].closed = func() { w.after(p, w.upTo(100*time.Millisecond), "watch", func() { w.follow(p, saw) }) }
+		conn.send(1, "watch", func() { c.watch(conn, saw) })
 	})
 }
 

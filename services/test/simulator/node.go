@@ -64,7 +64,7 @@ func (n *node) start() {
 		n.replicas = append(n.replicas, n.open(i))
 	}
 	n.register(n.w.rng.Uint64())
-	n.watch()
+	n.w.follow(n.proc, n.saw)
 	n.checkpoint()
 }
 
@@ -121,19 +121,6 @@ func (n *node) beat() {
 		}
 	})
 	n.w.after(n.proc, 500*time.Millisecond, "beat", n.beat)
-}
-
-// watch follows metadata from whichever controller shows it.
-func (n *node) watch() {
-	c := n.w.anyController()
-	n.w.dial(n.proc, c.proc, func(conn *conn) {
-		if conn == nil {
-			n.w.after(n.proc, n.w.upTo(200*time.Millisecond), "watch", n.watch)
-			return
-		}
-		conn.ends[0].closed = func() { n.w.after(n.proc, n.w.upTo(100*time.Millisecond), "watch", n.watch) }
-		conn.send(1, "watch", func() { c.watch(conn, n.saw) })
-	})
 }
 
 // saw takes a view, unless it is older than the one before.

@@ -23,6 +23,10 @@ type replica struct {
 	hw        int64
 	dirty     bool
 
+	// owner is the highest epoch of the shard whose journal this is that was seen
+	// here in this life, ownedFrom where the log ended then.
+	owner, ownedFrom int64
+
 	epoch      int32 // leader epoch of the role; -1: none yet
 	leaderNode int32
 	leader     *replication.Leader
@@ -70,7 +74,7 @@ func (n *node) open(part int) *replica {
 
 // replay rebuilds what is known of producers (invariant 27).
 func (r *replica) replay() {
-	r.producers = producer.New(1000, 1)
+	r.producers = producer.New(1000, r.n.w.firstGuard())
 	r.each(r.log.StartOffset(), r.log.EndOffset(), func(batch []byte, h *record.Header) {
 		r.producers.Apply(batch, h, 0)
 	})

@@ -1,5 +1,5 @@
 // Package simulator runs a whole cluster in one goroutine: the pure cores of
-// replication and producers and real commit logs, over models of network, disk,
+// replication, producers and transactions and real commit logs, over models of network, disk,
 // Consul and clocks, driven by a heap of events and one seed. It checks the
 // invariants of replication as it goes, breaks what can break, then heals, and
 // wants everything to come back to life. The same seed gives the same run, event
@@ -15,6 +15,8 @@ import (
 	"slices"
 	"time"
 
+	"moldau.dev/metadata/metadataclient"
+	"moldau.dev/services/topicid"
 	"moldau.dev/storage-node/replication"
 	"moldau.dev/storage-node/vfs"
 )
@@ -26,6 +28,8 @@ type Options struct {
 	Trace io.Writer
 	// Without leaves out faults by their number: which of them a violation needs.
 	Without map[int]bool
+	// Bare leaves coordinators out, whatever the seed says.
+	Bare bool
 }
 
 // Result is what came of a run.
@@ -53,7 +57,15 @@ type World struct {
 	controllers []*controller
 	nodes       []*node
 	clients     []*client
-	tasks       []func() string // each says what it still waits for
+
+	coordinators []*coordinator
+	shards       int                // of the coordinators
+	inputs       int                // partitions that idempotent producers write; the outputs come after them
+	attempts     map[int64]*attempt // by value
+	topics       map[string]*metadataclient.Topic
+	topicsByID   map[topicid.ID]*metadataclient.Topic
+
+	tasks []func() string // each says what it still waits for
 
 	durable    bool // the topics
 	config     replication.Config
@@ -68,7 +80,8 @@ type World struct {
 }
 
 func newWorld(o Options) *World {
-	return &World{opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x6d6f6c646175)), hash: 0xcbf29ce484222325, nodeEpochs: map[int32]int64{}}
+	return &World{opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x6d6f6c646175)), hash: newHash(), nodeEpochs: map[int32]int64{},
+		attempts: map[int64]*attempt{}}
 }
 
 // Run runs one seed to its end, or to the first violation.
@@ -124,6 +137,8 @@ func (w *World) note(what string, args ...int) {
 // hash is FNV-1a, of words.
 type hash uint64
 
+func newHash() hash { return 0xcbf29ce484222325 }
+
 func (h *hash) add(n uint64) { *h = (*h ^ hash(n)) * 0x100000001b3 }
 
 // run lets things happen until a time.
@@ -165,7 +180,7 @@ func (w *World) build() {
 	w.durable = w.chance(75)
 	w.config = replication.DefaultConfig()
 	w.config.LagMax = []time.Duration{1500 * time.Millisecond, 4 * time.Second, 30 * time.Second}[w.rng.IntN(3)]
-	w.net = newNetwork(w, 1+3+nodes+8)
+	w.net = newNetwork(w, 64)
 	w.consul = &consul{w: w, sessions: map[int64]time.Duration{}, leader: true}
 	w.consul.proc = w.process("consul", func() {}, func() {})
 	for i := range 3 {
@@ -180,9 +195,21 @@ func (w *World) build() {
 	var assignment [][]int32
 	for i := range 1 + w.rng.IntN(2) {
 		assignment = append(assignment, []int32{int32(i % nodes), int32((i + 1) % nodes), int32((i + 2) % nodes)})
-		w.parts = append(w.parts, &part{leaders: map[int32]int32{}, nextSeq: map[int64]int32{}})
+		w.parts = append(w.parts, &part{leaders: map[int32]int32{}, nextSeq: map[int64]sequence{}})
+	}
+	w.inputs = len(w.parts)
+	if w.durable && w.opts.Seed%2 == 0 && !w.opts.Bare {
+		w.shards = 1
+		for i := range outputs + int(kindsOfShard)*w.shards {
+			assignment = append(assignment, []int32{int32(i % nodes), int32((i + 1) % nodes), int32((i + 2) % nodes)})
+			w.parts = append(w.parts, &part{leaders: map[int32]int32{}, nextSeq: map[int64]sequence{}})
+		}
+	}
+	for _, p := range w.parts {
+		p.open, p.ends = map[int64][]int64{}, map[int64]int16{}
 	}
 	w.genesis = genesis(nodes, assignment, minISR, w.durable)
+	w.genesis.state.Defaults.Shards = int32(w.shards)
 	w.consul.value, w.truth = w.genesis, w.genesis
 	w.promised = map[int32][]int64{}
 	for i := range int32(nodes) {
@@ -192,9 +219,9 @@ func (w *World) build() {
 		w.nodes = append(w.nodes, n)
 		w.promised[i] = make([]int64, len(w.parts))
 	}
-	for i := range w.parts {
+	for i := range w.inputs {
 		for k := range 2 {
-			p := &idempotent{pid: int64(i*10 + k), part: i}
+			p := &idempotent{pid: 1_000_000 + int64(i*10+k), part: i}
 			w.client(p.work)
 			w.tasks = append(w.tasks, p.waits)
 		}
@@ -203,6 +230,9 @@ func (w *World) build() {
 			w.client(r.work)
 			w.tasks = append(w.tasks, func() string { return r.waits(w) })
 		}
+	}
+	if w.shards > 0 {
+		w.coordinate()
 	}
 	for _, p := range w.processes {
 		w.boot(p)
