@@ -79,6 +79,9 @@ bench-kafka: ## measure the Kafka door beside Apache Kafka, 3 rounds or MOLDAU_B
 	./services/test/kafkaclients/install
 	go test -v -tags benchkafka -count=1 -timeout 60m ./services/test/bench/kafka
 
+power: ## cut the power of storage nodes under load, MOLDAU_POWER_CUTS times (20); takes Linux and root
+	go test -count=1 -timeout 90m -tags power -v -run '^TestPowerCuts$$' ./services/test/cluster
+
 kafka-clients: ## install Kafka clients of other makers and have them work against the platform; as root, with Debian's packages
 	./services/test/kafkaclients/install
 	go test -count=1 -timeout 20m -tags kafkaclients -v ./services/test/kafkaclients
@@ -102,4 +105,4 @@ image: ## build the image $(IMAGE), as docker-compose up does
 compose-test: consul ## start docker-compose.yml and kill each container under load; needs a Docker engine and the ports free
 	go test -count=1 -timeout 20m -tags compose -v ./services/test/compose
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate mutants faults kafka-clients kafka-diff elasticity scale group-scale consul consul-test image compose-test
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate mutants faults power kafka-clients kafka-diff elasticity scale group-scale consul consul-test image compose-test

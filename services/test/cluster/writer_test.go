@@ -20,6 +20,7 @@ type writer struct {
 	offsets   []int64 // of the acknowledged records, by number; its owner's until stop
 	acked     atomic.Int64
 	failed    atomic.Int64  // sends that failed and were sent again
+	told      int64         // the last record that was told of, and one; send's alone
 	grew      chan struct{} // holds a token where more were acknowledged since someone looked
 	stop      func()
 }
@@ -63,11 +64,9 @@ func (w *writer) send(ctx context.Context, t *testing.T) bool {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			w.failed.Add(1)
-			t.Logf("record %d: %v", n, err)
+			w.refused(t, n, err)
 		case resp.GetResults()[0].GetError() != nil:
-			w.failed.Add(1)
-			t.Logf("record %d: %v", n, resp.GetResults()[0].GetError())
+			w.refused(t, n, resp.GetResults()[0].GetError())
 		default:
 			w.offsets = append(w.offsets, resp.GetResults()[0].GetBaseOffset())
 			w.acked.Add(1)
@@ -79,6 +78,15 @@ func (w *writer) send(ctx context.Context, t *testing.T) bool {
 		}
 	}
 	return false
+}
+
+// refused counts a send that is to be sent again, and tells of the first of a
+// record.
+func (w *writer) refused(t *testing.T, n int64, why any) {
+	if w.failed.Add(1); w.told != n+1 {
+		w.told = n + 1
+		t.Logf("record %d: %v", n, why)
+	}
 }
 
 // flows waits until more records were acknowledged.

@@ -19,6 +19,7 @@ type Cluster struct {
 	shape   Shape                 // of processes by role; zero is one process
 	env     []string              // further settings of each process
 	own     func(Member) []string // further settings of one process
+	under   func(Member) []string // a program that runs a member's, with its arguments
 	logDir  string                // where logs are left when the test ends; empty: nowhere
 
 	grpcAddr, httpAddr, kafkaAddr string           // of the doors started last

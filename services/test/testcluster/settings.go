@@ -1,6 +1,7 @@
 package testcluster
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,7 +43,13 @@ func (c *Cluster) launch(t testing.TB, m Member) *Process {
 	if c.nodes > 0 {
 		args = append(args, "--nodes", strconv.Itoa(c.nodes))
 	}
-	p := StartProcess(t, m.Name(), env, args...)
+	program := Binary(t)
+	if c.under != nil {
+		if outer := c.under(m); len(outer) > 0 {
+			program, args = outer[0], slices.Concat(outer[1:], []string{program}, args)
+		}
+	}
+	p := StartProgram(t, m.Name(), program, env, args...)
 	p.member = m
 	if c.logDir != "" {
 		t.Cleanup(func() { keepLog(t, c.logDir, p) })

@@ -60,6 +60,12 @@ func WithMemberEnv(of func(Member) []string) Option {
 	return func(c *Cluster) { c.own = of }
 }
 
+// Under runs members by another program, which is given with its arguments and
+// must become what follows them (exec); none for those that run by themselves.
+func Under(program func(Member) []string) Option {
+	return func(c *Cluster) { c.under = program }
+}
+
 // Member returns the process of a member; it may have ended.
 func (c *Cluster) Member(t testing.TB, m Member) *Process {
 	t.Helper()

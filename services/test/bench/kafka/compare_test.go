@@ -13,7 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"moldau.dev/services/clock"
 	"moldau.dev/services/test/apachekafka"
 	"moldau.dev/services/test/bench/warm"
 	"moldau.dev/services/test/testcluster"
@@ -75,9 +77,17 @@ func compare(t *testing.T, nodes, heapMiB int) {
 	if out, err := exec.Command("go", "build", "-o", wire, "moldau.dev/services/test/bench/wire").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	testcluster.Binary(t)
+	clk := clock.Real()
+	began := clk.Now()
 	ours := testcluster.Start(t, testcluster.WithNodes(nodes))
+	served := clk.Since(began)
+	began = clk.Now()
 	theirs := apachekafka.Start(t, nodes, heapMiB)
+	fmt.Printf("\n%d nodes serve after: moldau %s, Apache Kafka %s\n", nodes, served.Round(time.Millisecond), clk.Since(began).Round(time.Millisecond))
 	pid := texts([]int{ours.Member(t, testcluster.Member{Role: "up"}).Pid()})
+	<-clk.NewTimer(idleAfter).C()
+	fmt.Printf("resident when idle: moldau %.0f MiB, Apache Kafka %.0f MiB\n", residentMiB(t, pid), residentMiB(t, texts(theirs.PIDs)))
 	sides := []side{
 		{"moldau relaxed", ours.KafkaAddr(), pid, "relaxed"},
 		{"moldau durable", ours.KafkaAddr(), pid, "durable"},
@@ -110,6 +120,26 @@ func compare(t *testing.T, nodes, heapMiB int) {
 		}
 	}
 	table(sides, found)
+}
+
+// idleAfter is how long after its start a broker has nothing left to do.
+const idleAfter = 10 * time.Second
+
+func residentMiB(t *testing.T, pids []string) (mib float64) {
+	t.Helper()
+	for _, pid := range pids {
+		status, err := os.ReadFile("/proc/" + pid + "/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(status), "VmRSS:")
+		kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mib += kib / 1024
+	}
+	return mib
 }
 
 func texts(numbers []int) (out []string) {
