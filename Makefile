@@ -93,6 +93,9 @@ kafka-diff: ## ask Apache Kafka and the platform the same requests and compare t
 elasticity: ## add, drain, remove and restart nodes under load
 	go test -count=1 -timeout 10m -tags elasticity -run '^TestNodes' -v ./services/test/cluster
 
+upgrade: ## make a cluster of an earlier build one of this build, process by process, under load
+	go test -count=1 -timeout 10m -tags upgrade -v -run '^TestRollingUpgrade$$' ./services/test/cluster
+
 scale: ## measure 10,000 partitions on one node
 	go test -count=1 -timeout 15m -tags scale -run '^TestTenThousandPartitions$$' -v ./services/test/e2e
 
@@ -105,4 +108,4 @@ image: ## build the image $(IMAGE), as docker-compose up does
 compose-test: consul ## start docker-compose.yml and kill each container under load; needs a Docker engine and the ports free
 	go test -count=1 -timeout 20m -tags compose -v ./services/test/compose
 
-.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate mutants faults power kafka-clients kafka-diff elasticity scale group-scale consul consul-test image compose-test
+.PHONY: help up build test race fuzz lint generate bench bench-platform bench-kafka browser exactly-once simulate mutants faults power kafka-clients kafka-diff elasticity upgrade scale group-scale consul consul-test image compose-test
