@@ -18,6 +18,7 @@ func TestSemanticsNameTestsThatExist(t *testing.T) {
 	}
 	row := regexp.MustCompile(`(?m)^\| (\d+) \| [^|]+ \| ([^|]+) \|$`)
 	name := regexp.MustCompile(`\bTest\w+`)
+	transcript := regexp.MustCompile(`TestTranscripts/(\w+)`)
 	sources := map[string]string{}
 	next := 1
 	for _, m := range row.FindAllStringSubmatch(string(table), -1) {
@@ -41,6 +42,11 @@ func TestSemanticsNameTestsThatExist(t *testing.T) {
 			for _, n := range names {
 				if !strings.Contains(sources[folder], "\nfunc "+n+"(") {
 					t.Errorf("item %s: %s has no test %s", m[1], folder, n)
+				}
+			}
+			for _, played := range transcript.FindAllStringSubmatch(tests, -1) {
+				if _, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(folder), "testdata", played[1]+".txt")); err != nil {
+					t.Errorf("item %s: %v", m[1], err)
 				}
 			}
 		}
