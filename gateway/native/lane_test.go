@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,7 @@ type sending struct {
 	requests []*moldauv1.ProduceRequest
 	at       int
 	answers  []*moldauv1.ProduceStreamResponse
+	free     func() // of each request; nil: nothing
 }
 
 func (s *sending) Receive() (*moldauv1.ProduceStreamRequest, func(), error) {
@@ -105,7 +107,7 @@ func (s *sending) Receive() (*moldauv1.ProduceStreamRequest, func(), error) {
 		return nil, nil, io.EOF
 	}
 	s.at++
-	return &moldauv1.ProduceStreamRequest{CorrelationId: int64(s.at - 1), Request: s.requests[s.at-1]}, nil, nil
+	return &moldauv1.ProduceStreamRequest{CorrelationId: int64(s.at - 1), Request: s.requests[s.at-1]}, s.free, nil
 }
 
 func (s *sending) Send(r *moldauv1.ProduceStreamResponse) error {
@@ -161,6 +163,40 @@ func produceAll(t *testing.T, s *native.Server, callers ...[]*moldauv1.ProduceRe
 	wg.Wait()
 	s.Close()
 	return streams
+}
+
+// TestABatchIsGivenBackOnceAndRecordsNever: a request of records becomes several
+// entries, which end at once; what they were read from is nobody's by then.
+func TestABatchIsGivenBackOnceAndRecordsNever(t *testing.T) {
+	s, _, _ := newFar(t, 1)
+	large := make([]*moldauv1.Record, 40)
+	for i := range large {
+		large[i] = &moldauv1.Record{Value: make([]byte, 10_000)}
+	}
+	b := record.NewBuilder(record.DefaultBuilderOptions())
+	b.Append(&record.Record{Value: []byte("one")})
+	batch, err := b.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		request *moldauv1.ProduceRequest
+		want    int64
+	}{
+		"records":   {&moldauv1.ProduceRequest{Topic: "t", Records: large}, 0},
+		"a batch":   {&moldauv1.ProduceRequest{Topic: "t", Partition: new(int32), RecordBatch: batch}, 1},
+		"a refusal": {&moldauv1.ProduceRequest{Topic: "t", Partition: new(int32), RecordBatch: batch[:9]}, 0},
+	} {
+		var freed atomic.Int64
+		stream := &sending{requests: []*moldauv1.ProduceRequest{c.request}, free: func() { freed.Add(1) }}
+		if err := s.ProduceStream(t.Context(), stream); err != nil {
+			t.Fatal(err)
+		}
+		if got := freed.Load(); got != c.want {
+			t.Errorf("%s: given back %d times, want %d", name, got, c.want)
+		}
+	}
+	s.Close()
 }
 
 // inOrder requires that the log has each caller's records that were answered

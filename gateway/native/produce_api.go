@@ -77,7 +77,9 @@ func (s *Server) begin(ctx context.Context, req *moldauv1.ProduceRequest, free f
 		p.cancelAfterAll()
 	}
 	for i, e := range p.queued {
-		e.ctx, e.free = p.ctx, free
+		if e.ctx = p.ctx; e.batch != nil { // and so is the only one
+			e.free = free
+		}
 		s.queueIn(req.GetTransaction(), storageclient.PartitionID{Topic: t.ID, Index: p.shares[i].partition}, e)
 	}
 	return p, nil
