@@ -91,9 +91,12 @@ func (r *run) readFrames(ctx context.Context, i int, req *moldauv1.ReadRequest, 
 	if err != nil {
 		return 0, err
 	}
-	next := map[int32]int64{}
+	next, receive := map[int32]int64{}, recvWhole
+	if req.GetAsBatches() {
+		receive = recvUncopied
+	}
 	for {
-		frame, err := recvUncopied(stream)
+		frame, err := receive(stream)
 		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
@@ -118,7 +121,7 @@ func (r *run) readFrames(ctx context.Context, i int, req *moldauv1.ReadRequest, 
 
 // received is a frame, whose batches were counted and let go.
 type received struct {
-	moldauv1.ReadResponse
+	*moldauv1.ReadResponse
 	batchBytes int
 }
 
@@ -128,11 +131,19 @@ const (
 	recordBatchesField = 4
 )
 
+func recvWhole(stream grpc.ServerStreamingClient[moldauv1.ReadResponse]) (*received, error) {
+	frame, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	return &received{ReadResponse: frame, batchBytes: len(frame.GetRecords().GetRecordBatches())}, nil
+}
+
 // recvUncopied receives a frame as clients do that pass batches on: it reads all
 // but the batches.
 func recvUncopied(stream grpc.ServerStreamingClient[moldauv1.ReadResponse]) (*received, error) {
-	got := new(received)
-	whole := transport.NewFrame(&got.ReadResponse, recordsField)
+	got := &received{ReadResponse: new(moldauv1.ReadResponse)}
+	whole := transport.NewFrame(got.ReadResponse, recordsField)
 	defer whole.Free()
 	if err := stream.RecvMsg(whole); err != nil {
 		return nil, err

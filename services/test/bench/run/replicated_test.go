@@ -18,16 +18,17 @@ var replicatedSides = []string{threeNodes, manyProcesses}
 
 // replicatedLoads are what is measured on three storage nodes.
 var replicatedLoads = []load{
-	{"produce", bench.ViaBatches, "relaxed", 1, 1, 3},
-	{"produce", bench.ViaBatches, "relaxed", 12, 1, 3},
-	{"produce", bench.ViaBatches, "relaxed", 1000, 1, 3},
-	{"produce", bench.ViaBatches, "relaxed", 10_000, 1, 3},
-	{"produce", bench.ViaBatches, "durable", 1, 1, 3},
-	{"produce", bench.ViaBatches, "durable", 12, 1, 3},
-	{"produce", bench.ViaClient, "relaxed", 12, 1, 3},
-	{"consume", bench.ViaBatches, "relaxed", 12, 1, 3},
-	{"latency", bench.ViaRecords, "relaxed", 12, 1, 3},
-	{"latency", bench.ViaRecords, "durable", 12, 1, 3},
+	{"produce", bench.ViaBatches, "relaxed", 1, 1, 3, false},
+	{"produce", bench.ViaBatches, "relaxed", 12, 1, 3, false},
+	{"produce", bench.ViaBatches, "relaxed", 1, 1, 3, true},
+	{"produce", bench.ViaBatches, "relaxed", 1000, 1, 3, true},
+	{"produce", bench.ViaBatches, "relaxed", 10_000, 1, 3, true},
+	{"produce", bench.ViaBatches, "durable", 1, 1, 3, false},
+	{"produce", bench.ViaBatches, "durable", 12, 1, 3, false},
+	{"produce", bench.ViaClient, "relaxed", 12, 1, 3, false},
+	{"consume", bench.ViaBatches, "relaxed", 12, 1, 3, false},
+	{"latency", bench.ViaRecords, "relaxed", 12, 1, 3, false},
+	{"latency", bench.ViaRecords, "durable", 12, 1, 3, false},
 }
 
 // replicated starts three storage nodes: in one process, or in processes of their
