@@ -69,3 +69,7 @@ func removeDir(disk vfs.FS, dir string) error {
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func isDiskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }
+
+func isOutOfFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}

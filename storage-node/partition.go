@@ -199,5 +199,8 @@ func storageError(err error) *errcode.Error {
 	if isDiskFull(err) {
 		return errcode.Wrap(err, errcode.DiskFull, "the disk is full")
 	}
+	if isOutOfFiles(err) { // the disk holds what it held: no reason to copy the replica anew
+		return errcode.Wrap(err, errcode.DiskFull, "no more files can be opened: raise the process's limit of open files")
+	}
 	return errcode.Wrap(err, errcode.StorageError, "the storage failed")
 }

@@ -91,6 +91,7 @@ func (p *process) storageNode(id int32) []lifecycle.Part {
 			}
 			cfg := s.Replication.config()
 			cfg.NodeID, cfg.DataDir, cfg.Rack = id, p.dir(name), s.Rack
+			cfg.MaxOpenFiles /= max(p.nodes, 1) // the nodes of a process share its limit
 			if cfg.Advertise = "in-process"; !p.alone {
 				if cfg.Advertise, err = port.address(); err != nil {
 					return errors.Join(err, door.Close())
