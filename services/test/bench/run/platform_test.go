@@ -108,7 +108,7 @@ func (l load) args() []string {
 	args := []string{"bench", l.verb, "-o", "json", "--via", l.via, "--durability", l.durability,
 		"--partitions", strconv.Itoa(l.partitions), "--connections", strconv.Itoa(l.connections), "-r", strconv.Itoa(l.replicas)}
 	if l.small {
-		args = append(args, "--batch-bytes", "65536", "--in-flight", "16", "--warmup", "30s", "--timeout", "2m")
+		args = append(args, "--batch-bytes", "65536", "--in-flight", "16", "--warmup", "10s", "--timeout", "2m")
 	}
 	if l.verb == "consume" {
 		args = append(args, "--fill", strconv.Itoa(fillBytes))

@@ -22,7 +22,6 @@ var replicatedLoads = []load{
 	{"produce", bench.ViaBatches, "relaxed", 12, 1, 3, false},
 	{"produce", bench.ViaBatches, "relaxed", 1, 1, 3, true},
 	{"produce", bench.ViaBatches, "relaxed", 1000, 1, 3, true},
-	{"produce", bench.ViaBatches, "relaxed", 10_000, 1, 3, true},
 	{"produce", bench.ViaBatches, "durable", 1, 1, 3, false},
 	{"produce", bench.ViaBatches, "durable", 12, 1, 3, false},
 	{"produce", bench.ViaClient, "relaxed", 12, 1, 3, false},

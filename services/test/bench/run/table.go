@@ -20,7 +20,7 @@ type load struct {
 	verb, via, durability   string
 	partitions, connections int
 	replicas                int
-	small                   bool // batches of 64 KiB, 16 in flight, after 30 s in which each partition gets its first
+	small                   bool // batches of 64 KiB, 16 in flight, after 10 s in which each partition gets its first
 }
 
 // loads are what is measured, in order.
