@@ -2,13 +2,10 @@ package storagenode
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"testing"
 
-	"moldau.dev/services/errcode"
 	"moldau.dev/storage-node/vfs"
 )
 
@@ -27,17 +24,4 @@ func (f *failing) rule(op vfs.Op) error {
 		return syscall.ENOSPC
 	}
 	return nil
-}
-
-// TestAProcessWithoutFilesHasNoDamagedDisk: what could not be opened is as it was,
-// so its replica is not replaced, as one on a disk that fails is (N6).
-func TestAProcessWithoutFilesHasNoDamagedDisk(t *testing.T) {
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC} {
-		if got := storageError(&os.PathError{Op: "open", Path: "x", Err: errno}); got.Reason != errcode.DiskFull {
-			t.Errorf("%v: %v", errno, got)
-		}
-	}
-	if got := storageError(&os.PathError{Op: "write", Path: "x", Err: syscall.EIO}); got.Reason != errcode.StorageError {
-		t.Errorf("%v", got)
-	}
 }

@@ -25,6 +25,8 @@ const (
 	// not fill itself with what it spoils.
 	replacePauseMin = 10 * time.Second
 	replacePauseMax = 10 * time.Minute
+	// reopenPause is between tries to open a replica for which there was no room.
+	reopenPause = time.Second
 	// idlePause is between looks without any news.
 	idlePause = time.Hour
 )
@@ -42,7 +44,7 @@ type mender struct {
 
 // patient is a replica that failed.
 type patient struct {
-	// full: the disk had no room. Nothing is damaged, so nothing is replaced: another
+	// full: the disk had no room, or the process no file left. Nothing is damaged, so nothing is replaced: another
 	// one is to lead, and this one follows once there is room.
 	full bool
 	// reported is the metadata revision that holds the report; 0: none yet.
@@ -103,6 +105,10 @@ func (m *mender) round(ctx context.Context) time.Duration {
 	var again time.Duration
 	for _, p := range m.list() {
 		a := m.of(p)
+		if a.full && p.log.Load() == nil { // it could not be opened
+			p.attend(p.role.Load())
+			again = sooner(again, reopenPause)
+		}
 		switch m.remedy(p, &a, view) {
 		case replication.Report:
 			suspects = append(suspects, p)
@@ -168,7 +174,9 @@ func (m *mender) remedy(p *partition, a *patient, view *metadataclient.View) rep
 	if s.Yields(m.node.cfg.NodeID) {
 		return replication.Report
 	}
-	m.relieve(p) // nobody waits for it, or nobody can do without it
+	if p.log.Load() != nil {
+		m.relieve(p) // nobody waits for it, or nobody can do without it
+	}
 	return replication.Await
 }
 

@@ -165,3 +165,33 @@ func TestFullDiskHandsOver(t *testing.T) {
 		t.Errorf("in quarantine: %v", got)
 	}
 }
+
+// TestReplicaThatCannotBeOpenedForWantOfRoomIsTriedAgain: the process has no file
+// left to open, or the disk no room. What is there is as it was, so nothing goes
+// to quarantine, and the replica follows once it can (N8).
+func TestReplicaThatCannotBeOpenedForWantOfRoomIsTriedAgain(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENOSPC} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			c := newReplicas(t)
+			var without atomic.Bool
+			c.nodes[1].fs = vfs.Faulty(c.nodes[1].disk, func(op vfs.Op) error {
+				if without.Load() && op.Kind == vfs.OpCreate {
+					return syscall.Errno(errno)
+				}
+				return nil
+			})
+			c.start(1, 2, 3)
+			without.Store(true)
+			topic := c.meta.create("orders", 2, nil, 2, 1, 3)
+			c.meta.await(t, topic, func(p metadataclient.Partition) bool { return !slices.Contains(p.ISR, 1) })
+			c.produce(topic, 0, "value")
+			without.Store(false)
+			c.meta.awaitISR(t, topic, 1, 2, 3)
+			c.produce(topic, 1, "after")
+			c.sameLogs(topic, 1, 2, 3)
+			if got := c.quarantined(1); len(got) > 0 {
+				t.Errorf("in quarantine: %v", got)
+			}
+		})
+	}
+}

@@ -133,6 +133,12 @@ func (p *partition) openLocked() (*commitlog.Log, error) {
 	}
 	l, err := p.recover()
 	if err != nil {
+		if e := storageError(err); e.Reason == errcode.DiskFull { // what is there is as it was: it is opened when there is room
+			if p.role.Load().replicated() {
+				p.node.mender.failed(p, true)
+			}
+			return nil, e
+		}
 		return nil, p.refusal(p.fail(err))
 	}
 	p.log.Store(l)
