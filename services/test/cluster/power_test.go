@@ -3,80 +3,34 @@
 package cluster
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
 	pb "moldau.dev/proto/gen/moldau/v1"
+	"moldau.dev/services/test/campaign"
 	"moldau.dev/services/test/power"
 	"moldau.dev/services/test/testcluster"
 )
 
 // The variables that make a short test a campaign.
 const (
-	cutsVar   = "MOLDAU_POWER_CUTS" // how many; 20
-	seedVar   = "MOLDAU_POWER_SEED" // of which nodes, and of what their disks keep; 1
-	ledgerVar = "MOLDAU_LEDGER"     // a file that the campaign is added to
+	cutsVar = "MOLDAU_POWER_CUTS" // how many; 20
+	seedVar = "MOLDAU_POWER_SEED" // of which nodes, and of what their disks keep; 1
 )
 
-// entry is one line of the ledger: what a campaign did. What failed is in none.
-type entry struct {
-	Date   string         `json:"date"`
-	Commit string         `json:"commit"`
-	Suite  string         `json:"suite"`
+// powerCuts is a line of the ledger. A campaign that loses a record has none: it
+// fails.
+type powerCuts struct {
+	campaign.Run
 	Seed   uint64         `json:"seed"`
 	Faults map[string]int `json:"faults"`
 	Acked  int64          `json:"acked"`
-	Lost   int            `json:"lost"`
-}
-
-func note(t *testing.T, e entry) {
-	t.Helper()
-	e.Date = time.Now().UTC().Format(time.DateOnly)
-	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
-		e.Commit = strings.TrimSpace(string(rev))
-	}
-	line, err := json.Marshal(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%s", line)
-	path := os.Getenv(ledgerVar)
-	if path == "" {
-		return
-	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = f.Write(append(line, '\n'))
-	if err := errors.Join(err, f.Close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
 }
 
 // machines are the disks of storage nodes, and which boot of each is running.
@@ -131,7 +85,8 @@ func (m *machines) options() []testcluster.Option {
 // TestPowerCuts: one node, two, or all at once lose power under load, again and
 // again. What was acknowledged is there, once, at its offset.
 func TestPowerCuts(t *testing.T) {
-	seed, cuts := number(t, seedVar, 1), int(number(t, cutsVar, 20))
+	begun := campaign.Begin("power cuts")
+	seed, cuts := campaign.Number(t, seedVar, 1), int(campaign.Number(t, cutsVar, 20))
 	rng := rand.New(rand.NewPCG(seed, 0))
 	m := newMachines(t)
 	c := start(t, "river", m.options()...)
@@ -170,6 +125,6 @@ func TestPowerCuts(t *testing.T) {
 	}
 	c.Stop(t)
 	if !t.Failed() {
-		note(t, entry{Suite: "power cuts", Seed: seed, Faults: faults, Acked: acked})
+		campaign.Note(t, powerCuts{Run: begun, Seed: seed, Faults: faults, Acked: acked})
 	}
 }

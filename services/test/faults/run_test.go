@@ -5,12 +5,11 @@ package faults
 import (
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
+	"moldau.dev/services/test/campaign"
 	"moldau.dev/services/test/testcluster"
 )
 
@@ -64,7 +63,8 @@ func faultsOf(r *rig) [][]fault {
 }
 
 func run(t *testing.T, suite string, shape testcluster.Shape, consul int) {
-	seed, seconds := number(t, seedVar, rand.Uint64()), int(number(t, secondsVar, 120))
+	begun := campaign.Begin("faults: " + suite)
+	seed, seconds := campaign.Number(t, seedVar, rand.Uint64()), int(campaign.Number(t, secondsVar, 120))
 	t.Logf("seed %d, %d s", seed, seconds)
 	kept, opts := gather(t)
 	r := startRig(t, shape, consul, opts...)
@@ -90,11 +90,11 @@ func run(t *testing.T, suite string, shape testcluster.Shape, consul int) {
 		t.Errorf("%s in %s: %s", a.Kind, a.Log, a.Details)
 	}
 	e := Entry{
-		Date: r.clk.Now().UTC().Format(time.DateOnly), Suite: "faults: " + suite, Seed: seed, Seconds: seconds,
+		Run: begun, Seed: seed, Seconds: seconds,
 		Operations: len(ops), Acked: rec.acked, Unknown: rec.unknown, Read: rec.readable, Faults: n.done, Anomalies: len(anomalies),
 	}
 	work.tell(&e, ops, final)
-	note(t, e)
+	campaign.Note(t, e)
 	if injected == 0 || e.Acked == 0 || e.Transactions == 0 || e.Copied == 0 || e.Claims == 0 || e.Offsets == 0 {
 		t.Errorf("%d faults, %+v: something was not proved", injected, e)
 	}
@@ -130,17 +130,4 @@ func readWhole(t *testing.T, r *rig, rec *recorder) map[string][]int64 {
 		}
 	}
 	return logs
-}
-
-func number(t *testing.T, variable string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(variable)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("%s=%s: %v", variable, text, err)
-	}
-	return n
 }

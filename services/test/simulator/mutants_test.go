@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"moldau.dev/services/test/campaign"
 )
 
 // The mutation gate: each mutant is the platform with one rule broken, and the
@@ -149,7 +151,7 @@ func (m *mutant) build(ctx context.Context, dir string) (binary string, err erro
 // TestSeedsUntilOneFails is what a mutant runs. Without a mutant it runs a few
 // seeds, and none fails.
 func TestSeedsUntilOneFails(t *testing.T) {
-	first, count := number(t, firstVar, 1), number(t, seedsVar, 20)
+	first, count := campaign.Number(t, firstVar, 1), campaign.Number(t, seedsVar, 20)
 	for seed := first; seed < first+count; seed++ {
 		if v := violationOf(seed); v != "" {
 			t.Fatalf("violation with seed %d: %s", seed, strings.ReplaceAll(v, "\n", " "))

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"moldau.dev/services/test/campaign"
 )
 
 // The variables that make a short test a campaign.
@@ -18,24 +19,11 @@ const (
 	traceVar = "MOLDAU_SIM_TRACE" // a file that is told every event of the first seed that fails
 )
 
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	s := os.Getenv(name)
-	if s == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
 // TestSeedsKeepEveryInvariant runs seeds, one in ten of them twice, until one
 // breaks an invariant.
 func TestSeedsKeepEveryInvariant(t *testing.T) {
-	first, count := number(t, firstVar, 1), number(t, seedsVar, 20)
-	total := Entry{Suite: "simulator", First: first, Faults: map[string]int{}}
+	first, count := campaign.Number(t, firstVar, 1), campaign.Number(t, seedsVar, 20)
+	total := Entry{Run: campaign.Begin("simulator"), First: first, Faults: map[string]int{}}
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var workers sync.WaitGroup
@@ -59,7 +47,7 @@ func TestSeedsKeepEveryInvariant(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	note(t, total)
+	campaign.Note(t, total)
 }
 
 // report tells of a seed that fails, with as few faults as it needs.
