@@ -46,7 +46,7 @@ generate: ## generate proto/gen anew
 bench: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-platform: ## measure the platform's processes, 5 rounds or MOLDAU_BENCH_ROUNDS; takes a quiet machine and 20 minutes
+bench-platform: ## measure the platform's processes, 5 rounds or MOLDAU_BENCH_ROUNDS; takes a quiet machine and half an hour
 	go test -v -tags bench -count=1 -timeout 60m ./services/test/bench/run
 
 browser: ## tail a topic in headless Chromium; as root, installs Debian's where there is none
